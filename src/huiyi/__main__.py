@@ -1,0 +1,5 @@
+"""`python -m huiyi`."""
+
+from huiyi.cli.app import main
+
+main()
