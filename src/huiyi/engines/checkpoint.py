@@ -1,0 +1,153 @@
+"""A model folder as Hugging Face and ModelScope lay it out, read without torch and judged before anything runs.
+
+Owns what the files mean: shape, weights, pooling, length, prompts, and the digest that tells one set of weights from another.
+Knows nothing of text. What an engine would compute wrongly is refused here, by the name of the field that asks for it.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from huiyi.engines.families import BertConfig, Family, Qwen3Config, plain_name, read_config
+from huiyi.engines.weights import Tensor, Weights, open_weights
+from huiyi.errors import NotFound, UnsupportedModel
+
+__all__ = ["BertConfig", "Checkpoint", "Family", "Pooling", "Qwen3Config", "Tensor", "Weights", "open_checkpoint"]
+
+Pooling = Literal["last", "cls", "mean"]
+DEFAULT_MAX_TOKENS = 8192  # where the folder states no length of its own: the longest in the public examples of Qwen3-Embedding
+_POOLING: dict[str, Pooling] = {"lasttoken": "last", "cls": "cls", "mean": "mean"}
+# The older form of 1_Pooling/config.json has a switch a mode, the newer one the mode's name.
+_POOLING_SWITCHES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_SAMPLE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that an engine can run.
+
+    path: the folder with config.json and tokenizer.json. weights: exactly the tensors that the family needs, under its own names
+    (`layers.0…`, `encoder.layer.0…`, no `model.` or `bert.` in front). normalize: whether the folder asks for unit length.
+    max_tokens: longest text by default, special tokens included; up to `config.max_positions` can be asked for.
+    dimensions: the widths a vector may be cut to. digest: the same for the same numbers, however they are split into files.
+    """
+
+    path: Path
+    family: Family
+    config: Qwen3Config | BertConfig
+    weights: Weights
+    pooling: Pooling
+    normalize: bool
+    max_tokens: int
+    dimensions: Sequence[int]
+    prompts: dict[str, str]
+    default_prompt_name: str | None
+    digest: str
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read and check a model folder. Raises NotFound where there is none, UnsupportedModel naming what is missing or unsupported."""
+    if not path.is_dir():
+        raise NotFound(f"{path} is not a folder")
+    modules = _read_modules(path)
+    root = path / modules.get("Transformer", "")
+    raw = _read_json(root / "config.json")
+    if raw is None:
+        adapter = " (it holds an adapter: load its base model)" if (root / "adapter_config.json").is_file() else ""
+        raise UnsupportedModel(
+            f"{root} has no config.json{adapter}; a model folder needs config.json, tokenizer.json and model.safetensors"
+        )
+    family, config = read_config(raw, str(root / "config.json"))
+    weights = open_weights(root, partial(plain_name, family)).only(config.shapes(), root)
+    pooling = _read_pooling(path / modules.get("Pooling", "1_Pooling") / "config.json", "last" if family == "qwen3" else "mean")
+    declared = _read_json(path / "config_sentence_transformers.json") or {}
+    return Checkpoint(
+        path=root,
+        family=family,
+        config=config,
+        weights=weights,
+        pooling=pooling,
+        normalize="Normalize" in modules,
+        max_tokens=_max_tokens(root, config.max_positions),
+        dimensions=_dimensions(raw, declared, family, pooling, config.hidden_size),
+        prompts={name: prompt for name, prompt in (declared.get("prompts") or {}).items() if prompt is not None},
+        default_prompt_name=declared.get("default_prompt_name"),
+        digest=_digest(config, pooling, weights),
+    )
+
+
+def _read_json(file: Path) -> Any:
+    """None where there is no such file."""
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UnsupportedModel(f"{file} is not readable JSON ({error}): download it again") from error
+
+
+def _read_modules(path: Path) -> dict[str, str]:
+    """modules.json as {kind of module: its folder}; empty where there is none."""
+    file = path / "modules.json"
+    modules: dict[str, str] = {}
+    for module in _read_json(file) or []:
+        library, kind = module["type"].split(".")[0], module["type"].split(".")[-1]
+        if library != "sentence_transformers" or kind not in ("Transformer", "Pooling", "Normalize") or kind in modules:
+            raise UnsupportedModel(f"{file}: module {module['type']} is not supported; one Transformer, one Pooling and Normalize are")
+        modules[kind] = module["path"]
+    return modules
+
+
+def _read_pooling(file: Path, default: Pooling) -> Pooling:
+    raw = _read_json(file)
+    if raw is None:
+        return default
+    if raw.get("include_prompt") is False:
+        raise UnsupportedModel(f"{file}: include_prompt = false (pooling without the prompt's tokens) is not supported")
+    stated = raw.get("pooling_mode") or [mode for switch, mode in _POOLING_SWITCHES.items() if raw.get(switch)] or ["mean"]
+    modes = [stated] if isinstance(stated, str) else stated
+    if len(modes) != 1 or modes[0] not in _POOLING:
+        raise UnsupportedModel(f"{file}: pooling {' + '.join(modes)} is not supported; supported is one of {', '.join(_POOLING)}")
+    return _POOLING[modes[0]]
+
+
+def _max_tokens(root: Path, positions: int) -> int:
+    """max_seq_length where sentence_bert_config.json gives it, else the tokenizer's length up to 8,192; never past the positions."""
+    stated = (_read_json(root / "sentence_bert_config.json") or {}).get("max_seq_length")
+    if stated is None:
+        stated = min(DEFAULT_MAX_TOKENS, (_read_json(root / "tokenizer_config.json") or {}).get("model_max_length") or DEFAULT_MAX_TOKENS)
+    return int(min(stated, positions))
+
+
+def _dimensions(raw: dict[str, Any], declared: dict[str, Any], family: Family, pooling: Pooling, width: int) -> Sequence[int]:
+    """Any size from 32 for Qwen3 with last-token pooling; else the full width and what the folder declares."""
+    if family == "qwen3" and pooling == "last":
+        return range(min(32, width), width + 1)
+    sizes = [*(raw.get("matryoshka_dimensions") or []), declared.get("truncate_dim"), width]
+    return sorted({size for size in sizes if isinstance(size, int) and 0 < size <= width})
+
+
+def _digest(config: Qwen3Config | BertConfig, pooling: Pooling, weights: Weights) -> str:
+    """A digest of everything that decides a vector; of each tensor 3 samples of 4 KB, which takes milliseconds at 1.2 GB."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([type(config).__name__, asdict(config), pooling], sort_keys=True).encode())
+    for name in sorted(weights):
+        tensor = weights[name]
+        raw = tensor.data.reshape(-1).view(np.uint8)
+        digest.update(f"{name} {tensor.dtype} {tensor.data.shape}".encode())
+        for start in (0, (raw.size - _SAMPLE_BYTES) // 2, raw.size - _SAMPLE_BYTES):
+            digest.update(raw[max(start, 0) :][:_SAMPLE_BYTES].tobytes())
+    return digest.hexdigest()
