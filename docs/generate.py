@@ -48,37 +48,14 @@ def modules() -> Iterator[str]:
             yield f"- `{name}`: {docstring.splitlines()[0].rstrip(':.')}."
 
 
-def commands() -> Iterator[str]:
-    import typer.main
+def commands() -> list[str]:
+    import typer
+    from typer.cli import get_docs_for_click
 
     from huiyi.cli.app import app
 
-    yield from command(typer.main.get_command(app), "huiyi")
-
-
-def command(this: Any, name: str) -> Iterator[str]:
-    """The section of one command, then those of its sub-commands."""
-    arguments = [p for p in this.params if p.param_type_name == "argument"]
-    options = [p for p in this.params if p.param_type_name == "option" and not p.hidden]
-    inner = {k: c for k, c in getattr(this, "commands", {}).items() if not c.hidden}
-    usage = [name, *(["COMMAND"] if inner else []), *(["[OPTIONS]"] if options else []), *(p.make_metavar(None) for p in arguments)]
-    yield from [f"{'#' * (1 + len(name.split()))} {name}", "", f"`{' '.join(usage)}`", ""]
-    yield from [*(this.help or "").replace("\b\n", "").replace("\f", "").strip().splitlines(), ""]
-    if arguments or options:
-        yield from ["| | |", "|---|---|"]
-        for p in [*arguments, *options]:
-            yield f"| {parameter(p)} | {' '.join((p.help or '').split()).replace('|', chr(92) + '|')} |"
-        yield ""
-    for key, sub in inner.items():
-        yield from command(sub, f"{name} {key}")
-
-
-def parameter(this: Any) -> str:
-    if this.param_type_name == "argument":
-        return f"`{this.make_metavar(None)}`"
-    names = ", ".join(f"`{name}`" for name in [*this.opts, *this.secondary_opts])
-    kind = "" if this.is_flag else f" {this.make_metavar(None)}"
-    return names + kind.replace("|", "\\|")
+    command = typer.main.get_command(app)
+    return get_docs_for_click(obj=command, ctx=typer.Context(command), name="huiyi", indent=1).strip().splitlines()
 
 
 def benchmark(name: str) -> list[str]:

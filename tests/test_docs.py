@@ -1,0 +1,132 @@
+"""The pages: generated parts up to date, both READMEs the same, every command and example in them run.
+
+How a code block is run. `bash` blocks of a page are one script, run in an empty folder with an empty HUIYI_HOME; `python`
+blocks one program. The published model's name is replaced by the folder of a small local checkpoint, so that nothing is
+downloaded. Lines that set up an environment (make, pip, git, docker) are left out: tests/test_packaging.py and .ci/run do
+those things. Blocks in another language are output.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+ENGLISH, CHINESE = REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md"
+PUBLISHED = "Qwen/Qwen3-Embedding-0.6B"
+SET_UP = ("make ", "pip ", "git ", "cd ", "docker ")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for name, text in BLOCK.findall(page.read_text("utf-8")) if name == language]
+
+
+def prose(page: Path) -> str:
+    return BLOCK.sub("", page.read_text("utf-8"))
+
+
+def run(command: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    home = folder / "home"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HUIYI_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
+    env = {**kept, "PATH": path, "HUIYI_HOME": str(home), "HF_HUB_OFFLINE": "1", **more}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_the_generated_parts_are_what_the_generator_writes() -> None:
+    spec = importlib.util.spec_from_file_location("generate", REPOSITORY / "docs" / "generate.py")
+    assert spec
+    assert spec.loader
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert [page.name for page in generate.pages() if generate.renewed(page) != page.read_text("utf-8")] == []
+
+
+def test_both_readmes_have_the_same_headings_and_code() -> None:
+    levels = [[len(marks) for marks in re.findall(r"^(#+) ", prose(page), re.MULTILINE)] for page in (ENGLISH, CHINESE)]
+    assert levels[0] == levels[1]
+    code = [BLOCK.findall(page.read_text("utf-8")) for page in (ENGLISH, CHINESE)]
+    assert code[0] == code[1]
+
+
+def test_both_readmes_have_the_same_figures_and_names() -> None:
+    """Section by section: every number and every `name` in backquotes."""
+
+    def facts(page: Path) -> Iterator[tuple[set[str], set[str]]]:
+        for section in re.split(r"^#+ ", prose(page), flags=re.MULTILINE):
+            yield set(re.findall(r"\d+(?:[.,]\d+)*", section)), set(re.findall(r"`([^`]+)`", section))
+
+    assert list(facts(ENGLISH)) == list(facts(CHINESE))
+
+
+def test_the_shell_commands_of_the_readme_work(tmp_path: Path, minilm: Path) -> None:
+    lines = "".join(blocks(ENGLISH, "bash")).splitlines()
+    script = "\n".join(line for line in lines if not line.startswith(SET_UP)).replace(PUBLISHED, str(minilm))
+    assert "huiyi" in script
+    run(["bash", "-euo", "pipefail", "-c", script], tmp_path)
+
+
+def test_the_python_examples_of_the_readme_work(tmp_path: Path, minilm: Path) -> None:
+    program = "".join(blocks(ENGLISH, "python")).replace(PUBLISHED, str(minilm))
+    assert "huiyi.load" in program
+    assert run([sys.executable, "-c", program], tmp_path).stdout
+
+
+def test_the_demo_finds_what_the_readme_shows(tmp_path: Path, minilm: Path) -> None:
+    shown = blocks(ENGLISH, "text")[0]
+    printed = run([sys.executable, str(REPOSITORY / "examples" / "demo.py")], tmp_path, HUIYI_MODEL=str(minilm)).stdout
+    score = re.compile(r"\d\.\d\d")
+    assert score.sub("", shown.splitlines()[0]) in printed
+    found = {line.split(maxsplit=2)[2]: float(score.findall(line)[0]) for line in printed.splitlines() if re.match(r"  \d\. ", line)}
+    for line in shown.splitlines()[1:]:
+        assert found[line.split(maxsplit=2)[2]] == pytest.approx(float(score.findall(line)[0]), abs=0.011)
+
+
+def test_the_commands_of_contributing_work(tmp_path: Path) -> None:
+    page = REPOSITORY / "CONTRIBUTING.md"
+    assert len(page.read_text("utf-8").splitlines()) <= 40
+    commands = "".join(blocks(page, "bash")).splitlines()
+    assert commands
+    for command in commands:  # a make target runs this very test: what it would do is printed instead
+        words = command.replace("make ", "make -n ").replace(".venv/bin", str(Path(sys.executable).parent)).split()
+        done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_make_targets_and_files_named_in_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+        for link in re.findall(r"\]\(([^)#]+)", text):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+        for path in re.findall(r"`((?:docs|tests|examples|benchmarks|\.ci)/[\w./-]+)`", text):
+            assert (REPOSITORY / path).exists(), f"{page.name}: {path}"
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    source = "".join(path.read_text("utf-8") for path in (REPOSITORY / "src").rglob("*.py"))
+    settings = set(re.findall(r"""environ(?:\.get\(|\[)["'](\w+)["']""", source))
+    assert {"HUIYI_HOME", "HUIYI_MODEL"} <= settings
+    assert settings <= set(re.findall(r"`(\w+)`", ENGLISH.read_text("utf-8")))
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    lines = (REPOSITORY / "CHANGELOG.md").read_text("utf-8").splitlines()
+    releases = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    assert releases[0] == "Unreleased"
+    versions = [re.fullmatch(r"(\d+)\.(\d+)\.(\d+) \(\d{4}-\d\d-\d\d\)", release) for release in releases[1:]]
+    assert all(versions)
+    numbers = [tuple(int(part) for part in version.groups()) for version in versions if version]
+    assert numbers == sorted(numbers, reverse=True)
+    assert {line for line in lines if line.startswith("### ")} <= {"### Added", "### Changed", "### Fixed"}
