@@ -8,6 +8,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,17 @@ def test_an_extra_that_a_message_names_can_be_installed() -> None:
                 extra = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "extra")]
                 named |= {value.value for value in extra if isinstance(value, ast.Constant)}
     assert named - {"extra"} <= extras  # errors.py itself speaks of `huiyi[extra]`
+
+
+def test_every_library_that_is_imported_is_a_declared_requirement() -> None:
+    """By its own name, not because something else happens to bring it."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
+    declared = {re.split(r"[\s\[<>=!;]", line)[0].lower() for line in lines}
+    provides = packages_distributions()
+    for path in MODULES:
+        libraries = {module.split(".")[0] for module in imports(path)} - sys.stdlib_module_names - {"huiyi"}
+        assert {name for name in libraries if declared.isdisjoint(owner.lower() for owner in provides.get(name, [name]))} == set(), path
 
 
 def loaded_by(*command: str) -> set[str]:
