@@ -92,12 +92,17 @@ def tiny_qwen3(
 
 def tiny_bert(folder: Path, **options: Any) -> Path:
     """BERT: WordPiece, [CLS] and [SEP]. Options as `_tiny_bert_like`."""
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(SENTENCES, trainers.WordPieceTrainer(vocab_size=500, special_tokens=special, show_progress=False))
+    normalizer, cutter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = sorted({word for text in SENTENCES for word, _ in cutter.pre_tokenize_str(normalizer.normalize_str(text))})
+    letters = sorted(set("".join(words)))
+    # Every second word, so that the others come in pieces; made by hand because the trainer's order changes from run to run.
+    pieces = dict.fromkeys([*special, *letters, *("##" + letter for letter in letters), *words[::2]])
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(special)
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, cutter
+    tokenizer.decoder = decoders.WordPiece()
     _template(tokenizer, "[CLS] $A [SEP]")
     words = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
     return _tiny_bert_like(folder, "Bert", tokenizer, {"do_lower_case": True, **words}, offset=0, **options)
@@ -117,7 +122,7 @@ def tiny_xlm_roberta(folder: Path, **options: Any) -> Path:
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     letters = sorted(set("".join(SENTENCES)) - {" "})
     words = sorted({"▁" + word for sentence in SENTENCES for word in sentence.split()})
-    scores = [(piece, -float(rank)) for rank, piece in enumerate(["▁", *words, *letters])]  # the trainer's order changes from run to run
+    scores = [(piece, -float(rank)) for rank, piece in enumerate(["▁", *words, *letters])]  # no trainer, for the same reason
     tokenizer = tokenizers.Tokenizer(models.Unigram([*((word, 0.0) for word in special), *scores], unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     tokenizer.decoder = decoders.Metaspace()
