@@ -1,0 +1,129 @@
+"""The texts that wait for the engine and the choice of the next batch: a plain data structure without threads or locks.
+
+Invariants: the oldest short text is in the next batch; a batch of two or more keeps to the token budget and to the padding budget;
+adding and dropping a text cost the same however many wait.
+"""
+
+import math
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+from huiyi.types import Floats, Ids
+
+
+class Job(Future[Floats]):
+    """One accepted text and the promise of its vector. Whoever claims it, and no other, settles it.
+
+    held: tokens of room that it keeps in the queue until then. since: when it was accepted, in seconds of a monotonic clock.
+    """
+
+    def __init__(self, ids: Ids, held: int, since: float, claim: "Callable[[Job, str], bool]") -> None:
+        super().__init__()
+        self.ids, self.length, self.held, self.since = ids, len(ids), held, since
+        self._claim = claim
+
+    def cancel(self) -> bool:
+        """Unlike other futures also while it runs: the answer is then thrown away. False once there is an answer."""
+        if not self._claim(self, "cancelled"):
+            return self.cancelled()
+        super().cancel()
+        return not self.set_running_or_notify_cancel()
+
+
+class Waiting:
+    """Short texts by age and by length, long ones (over `long_tokens`) by age alone."""
+
+    def __init__(self, long_tokens: int, max_batch_tokens: int, max_padding_tokens: int) -> None:
+        self.tokens = 0
+        self._long_tokens, self._max_batch_tokens, self._max_padding_tokens = long_tokens, max_batch_tokens, max_padding_tokens
+        # Ordered dicts serve as ordered sets: taking from the front or the middle is O(1), which neither a list nor a dict offers.
+        self._short: OrderedDict[Job, None] = OrderedDict()
+        self._long: OrderedDict[Job, None] = OrderedDict()
+        self._of_length: dict[int, OrderedDict[Job, None]] = {}
+        self._lengths: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._short) + len(self._long)
+
+    @property
+    def has_short(self) -> bool:
+        return bool(self._short)
+
+    @property
+    def has_long(self) -> bool:
+        return bool(self._long)
+
+    @property
+    def oldest_since(self) -> float:
+        """Infinite when nothing waits."""
+        return min((next(iter(line)).since for line in (self._short, self._long) if line), default=math.inf)
+
+    def add(self, job: Job) -> None:
+        self.tokens += job.length
+        if job.length > self._long_tokens:
+            self._long[job] = None
+            return
+        self._short[job] = None
+        if job.length not in self._of_length:
+            self._of_length[job.length] = OrderedDict()
+            insort(self._lengths, job.length)
+        self._of_length[job.length][job] = None
+
+    def drop(self, job: Job) -> None:
+        """Nothing happens when it has left already."""
+        if job in self._long:
+            del self._long[job]
+        elif job in self._short:
+            del self._short[job]
+            same = self._of_length[job.length]
+            del same[job]
+            if not same:
+                del self._of_length[job.length]
+                del self._lengths[bisect_left(self._lengths, job.length)]
+        else:
+            return
+        self.tokens -= job.length
+
+    def take_long(self) -> Job:
+        """The oldest long text."""
+        job = next(iter(self._long))
+        self.drop(job)
+        return job
+
+    def take_batch(self) -> list[Job]:
+        """The oldest short text and those that fit beside it, always the one that costs the least padding next."""
+        batch = self._beside(next(iter(self._short)))
+        for job in batch:
+            self.drop(job)
+        return batch
+
+    def _beside(self, oldest: Job) -> list[Job]:
+        batch, longest, padding = [oldest], oldest.length, 0
+        at = bisect_left(self._lengths, oldest.length)
+        downwards, upwards = self._of(self._lengths[at::-1], oldest), self._of(self._lengths[at + 1 :], oldest)
+        shorter, longer = next(downwards, None), next(upwards, None)
+        while shorter or longer:
+            below = longest - shorter.length if shorter else math.inf
+            above = (longer.length - longest) * len(batch) if longer else math.inf
+            if padding + min(below, above) > self._max_padding_tokens:
+                break
+            if shorter and below <= above:
+                if (len(batch) + 1) * longest > self._max_batch_tokens:
+                    break
+                batch.append(shorter)
+                padding += longest - shorter.length
+                shorter = next(downwards, None)
+            elif longer:
+                if (len(batch) + 1) * longer.length > self._max_batch_tokens:
+                    longer = None
+                    continue
+                padding += (longer.length - longest) * len(batch)
+                batch.append(longer)
+                longest = longer.length
+                longer = next(upwards, None)
+        return batch
+
+    def _of(self, lengths: list[int], without: Job) -> Iterator[Job]:
+        return (job for length in lengths for job in self._of_length[length] if job is not without)
