@@ -40,7 +40,7 @@ class LocalEncoder:
     """Safe to call from many threads; all of them and every list share the scheduler's one queue.
 
     space: which vectors may be compared. scheduler: one of your own, closed with this encoder. dimensions: the widths that a vector
-    may be cut to; default every one from 32.
+    may be cut to; default every one from 32, or from 1 where the full width is less.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LocalEncoder:
         self.dim = engine.dim
         self.max_tokens = min(tokenizer.max_tokens, engine.max_tokens)
         self.space = space
-        self.dimensions = dimensions if dimensions is not None else range(min(SMALLEST_CUT, self.dim), self.dim + 1)
+        self.dimensions = dimensions if dimensions is not None else range(SMALLEST_CUT if self.dim >= SMALLEST_CUT else 1, self.dim + 1)
         self._tokenizer = tokenizer
 
     def embed(
@@ -69,12 +69,14 @@ class LocalEncoder:
         truncate: Side | None = None,
         prompt: str | None = None,
         cancelled: threading.Event | None = None,
+        progress: Callable[[], object] | None = None,
     ) -> Embedded:
         """As `Encoder.embed`.
 
         truncate: the side where a text that is too long is cut; without it such a text raises TooLong and nothing is embedded.
         prompt: a prefix in the place of what `kind` and `instruction` put in front. cancelled: set it, from any thread, to make the
         call raise concurrent.futures.CancelledError within 50 ms; what has not begun then costs no pass of the engine.
+        progress: called in the calling thread after each text.
         """
         check_texts(texts, kind)
         width = self._width(dimensions)
@@ -89,7 +91,7 @@ class LocalEncoder:
             suspects = [i for i, text in enumerate(texts) if 8 * len(text) > self.max_tokens]
             for start in range(0, len(suspects), SLICE_TEXTS):
                 self._encode(suspects[start : start + SLICE_TEXTS], encode)
-        return self._run(parts, encode, width, cancelled)
+        return self._run(parts, encode, width, cancelled, progress)
 
     def embed_ids(self, ids: Sequence[Ids], dimensions: int | None = None, *, cancelled: threading.Event | None = None) -> Embedded:
         """The same for token ids, special tokens included. Raises what `embed` raises."""
@@ -104,7 +106,12 @@ class LocalEncoder:
         self.scheduler.close(drain, timeout_s)
 
     def _run(
-        self, parts: list[range], encode: Callable[[Sequence[int]], list[Ids]], width: int, cancelled: threading.Event | None
+        self,
+        parts: list[range],
+        encode: Callable[[Sequence[int]], list[Ids]],
+        width: int,
+        cancelled: threading.Event | None,
+        progress: Callable[[], object] | None = None,
     ) -> Embedded:
         texts = parts[-1].stop if parts else 0
         vectors, tokens = np.empty((texts, width), np.float32), np.empty(texts, np.int64)
@@ -122,6 +129,8 @@ class LocalEncoder:
         def deliver(row: Floats) -> None:
             vectors[on_the_way[0]] = row[:width]
             on_the_way.popleft()
+            if progress:
+                progress()
 
         try:
             self.scheduler.run(feed(), deliver, cancelled)
