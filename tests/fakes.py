@@ -103,6 +103,8 @@ class FakeEngine:
         row = self.vector(text)
         if self.nan_on and np.isin(text, self.nan_on).any():
             row[0] = np.nan
+        if self.zero_on and np.isin(text, self.zero_on).any():
+            row[:] = 0
         return row
 
     def _spend(self, tokens: int) -> None:

@@ -28,7 +28,7 @@ class Batch:
         outcomes = self._forward(engine, self.jobs)
         if len(self.jobs) > 1:
             for i, job in enumerate(self.jobs):
-                if isinstance(outcomes[i], HuiyiError):
+                if isinstance(outcomes[i], HuiyiError) and not job.done():
                     outcomes[i] = self._forward(engine, [job])[0]
         return list(zip(self.jobs, outcomes, strict=True))
 

@@ -187,7 +187,7 @@ class Scheduler:
             while not (self._end or self._long or self._waiting) and self._arrived.wait(IDLE_S):
                 pass
             if self._end or not (self._long or self._waiting):
-                self._worker = None
+                self._worker = self._long = None
                 return None
             if (self._long or self._waiting.has_long) and (self._turn_of_long or not self._waiting.has_short):
                 self._turn_of_long = False

@@ -35,7 +35,7 @@ class Tokenizer:
     def __init__(self, path: Path, *, family: str, max_tokens: int, vocab_size: int, prompts: Mapping[str, str], pooling: str) -> None:
         """path: the folder with tokenizer.json. vocab_size: rows of the weights' embedding table. Raises UnsupportedModel, InvalidInput."""
         self._family, self._prompts = family, dict(prompts)
-        self._vocab_size = vocab_size
+        self.vocab_size = vocab_size
         self._tokenizer = _load(path, family)
         if family == "qwen3" and pooling == "last" and not _special_tokens(self._tokenizer)[1]:
             _append_end_of_text(self._tokenizer, path)
@@ -66,7 +66,7 @@ class Tokenizer:
         for part in _slices([prefix + text for text in texts]):
             ids += [np.array(encoding.ids, dtype=np.int32) for encoding in self._tokenizer.encode_batch_fast(part)]
         for number, row in enumerate(ids):
-            if row.max(initial=0) >= self._vocab_size:
+            if row.max(initial=0) >= self.vocab_size:
                 token = self._tokenizer.id_to_token(int(row.max()))
                 raise InvalidInput(f"texts[{number}] holds the token {token!r}, which the tokenizer knows and the model's weights do not")
         return ids
