@@ -170,7 +170,9 @@ def test_every_library_that_is_imported_is_a_declared_requirement() -> None:
     provides = packages_distributions()
     for path in MODULES:
         libraries = {module.split(".")[0] for module in imports(path)} - sys.stdlib_module_names - {"huiyi"}
-        assert {name for name in libraries if declared.isdisjoint(owner.lower() for owner in provides.get(name, [name]))} == set(), path
+        assert {
+            name for name in libraries if declared.isdisjoint(owner.lower().replace("_", "-") for owner in provides.get(name, [name]))
+        } == set(), path
 
 
 def loaded_by(*command: str) -> set[str]:

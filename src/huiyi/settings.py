@@ -1,4 +1,4 @@
-"""What the environment decides, read when asked and nowhere else: HUIYI_HOME and HUIYI_MODEL."""
+"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL and HUIYI_HUB."""
 
 import os
 from pathlib import Path
@@ -12,3 +12,8 @@ def home() -> Path:
 def default_model() -> str | None:
     """HUIYI_MODEL: name or path of the model to use where none is given; None when unset or empty."""
     return os.environ.get("HUIYI_MODEL") or None
+
+
+def hub() -> str:
+    """HUIYI_HUB: where a model's name is looked up, `hf` (Hugging Face, the default) or `modelscope`."""
+    return os.environ.get("HUIYI_HUB") or "hf"
