@@ -70,13 +70,15 @@ class LocalEncoder:
         prompt: str | None = None,
         cancelled: threading.Event | None = None,
         progress: Callable[[], object] | None = None,
+        repeatable: bool = False,
     ) -> Embedded:
         """As `Encoder.embed`.
 
         truncate: the side where a text that is too long is cut; without it such a text raises TooLong and nothing is embedded.
         prompt: a prefix in the place of what `kind` and `instruction` put in front. cancelled: set it, from any thread, to make the
         call raise concurrent.futures.CancelledError within 50 ms; what has not begun then costs no pass of the engine.
-        progress: called in the calling thread after each text.
+        progress: called in the calling thread after each text. repeatable: where nobody else calls, the same texts get the same
+        bytes every time, up to as many tokens as the queue holds (rounding depends on the batch, and batches else on timing).
         """
         check_texts(texts, kind)
         width = self._width(dimensions)
@@ -91,7 +93,7 @@ class LocalEncoder:
             suspects = [i for i, text in enumerate(texts) if 8 * len(text) > self.max_tokens]
             for start in range(0, len(suspects), SLICE_TEXTS):
                 self._encode(suspects[start : start + SLICE_TEXTS], encode)
-        return self._run(parts, encode, width, cancelled, progress)
+        return self._run(parts, encode, width, cancelled, progress, repeatable)
 
     def embed_ids(self, ids: Sequence[Ids], dimensions: int | None = None, *, cancelled: threading.Event | None = None) -> Embedded:
         """The same for token ids, special tokens included. Raises what `embed` raises."""
@@ -112,6 +114,7 @@ class LocalEncoder:
         width: int,
         cancelled: threading.Event | None,
         progress: Callable[[], object] | None = None,
+        repeatable: bool = False,
     ) -> Embedded:
         texts = parts[-1].stop if parts else 0
         vectors, tokens = np.empty((texts, width), np.float32), np.empty(texts, np.int64)
@@ -133,7 +136,7 @@ class LocalEncoder:
                 progress()
 
         try:
-            self.scheduler.run(feed(), deliver, cancelled)
+            self.scheduler.run(feed(), deliver, cancelled, repeatable)
         except ModelFailed as error:
             raise ModelFailed(f"text {on_the_way[0]}: {error}") from error
         unit_length(vectors)

@@ -101,13 +101,21 @@ class Scheduler:
             self._admit([ids])
             return self._add([ids], held=len(ids))[0]
 
-    def run(self, texts: Iterable[Ids], deliver: Callable[[Floats], None], cancelled: threading.Event | None = None) -> None:
+    def run(
+        self,
+        texts: Iterable[Ids],
+        deliver: Callable[[Floats], None],
+        cancelled: threading.Event | None = None,
+        repeatable: bool = False,
+    ) -> None:
         """One request: `deliver` gets the vector of each text in order, in this thread; blocks until the last.
 
         Texts are drawn from the iterable in slices as room appears; neighbours of like length save padding. The request is refused
         at its start or carried to its end; the first failure, an exception in `deliver` or `cancelled` being set (CancelledError,
-        within 50 ms) cancels what is left of it. Raises what `submit` and its futures raise.
+        within 50 ms) cancels what is left of it. repeatable: as much as the queue has room for is put in at once, so that the batches
+        of one caller do not depend on timing, and other callers wait the longer. Raises what `submit` and its futures raise.
         """
+        ahead_tokens = self._max_queue_tokens if repeatable else self._slice_tokens
         self._refuse_fork()
         source = iter(texts)
         coming = next(source, None)
@@ -118,7 +126,7 @@ class Scheduler:
                 if cancelled is not None and cancelled.is_set():
                     raise CancelledError
                 fresh: list[Ids] = []
-                while coming is not None and (not (ahead or fresh) or tokens + len(coming) <= self._slice_tokens):
+                while coming is not None and (not (ahead or fresh) or tokens + len(coming) <= ahead_tokens):
                     fresh.append(coming)
                     tokens += len(coming)
                     coming = next(source, None)
