@@ -1,0 +1,103 @@
+"""`huiyi similarity`: how alike texts are, two of them, a short list, or a file of pairs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from huiyi.cli import options
+from huiyi.cli.printing import Meter, note, print_json
+
+if TYPE_CHECKING:
+    from huiyi.workspace import Matrix
+
+
+def similarity(
+    context: typer.Context,
+    texts: Annotated[list[str] | None, typer.Argument(help="Two texts, or a few more for a matrix.", show_default=False)] = None,
+    pairs: Annotated[str | None, typer.Option(metavar="FILE", help="Score the pairs in a file; needs -o.")] = None,
+    listed: Annotated[str | None, typer.Option("--list", metavar="FILE", help="Compare the texts of a short file with each other.")] = None,
+    a: Annotated[str | None, typer.Option("--a", metavar="COLUMN", help="First column of --pairs. [default: sentence1]")] = None,
+    b: Annotated[str | None, typer.Option("--b", metavar="COLUMN", help="Second column of --pairs. [default: sentence2]")] = None,
+    score: Annotated[str, typer.Option(metavar="COLUMN", help="Name of the column that --pairs adds.")] = "score",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT", help="File for --pairs: .csv, .xlsx, .jsonl or .tsv.")
+    ] = None,
+    text: options.Text = None,
+    truncate: options.Truncate = "end",
+    format: options.Format = None,
+    encoding: options.Encoding = None,
+    sheet: options.Sheet = None,
+    model: options.Model = None,
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Print the cosine of two texts; with --list or more texts a matrix, with --pairs a file with a column more.
+
+    In .csv and .xlsx a text that a spreadsheet would take for a formula (it starts with = + - @) gets an apostrophe in front.
+    """
+    from huiyi import workspace
+
+    if sum(map(bool, (texts, pairs, listed))) != 1:
+        raise typer.BadParameter("give texts, or --list FILE, or --pairs FILE", ctx=context)
+    if pairs and not output:
+        raise typer.BadParameter("--pairs needs a file to write: -o OUT", ctx=context)
+    of_pairs = {"--a": a, "--b": b, "--output": output, "--force": force, "--score": score != "score"}
+    of_files = {"--format": format, "--encoding": encoding, "--sheet": sheet}
+    needless = ({} if pairs else of_pairs) | ({} if listed else {"--text": text}) | ({} if pairs or listed else of_files)
+    for option in (option for option, value in needless.items() if value):
+        raise typer.BadParameter(f"{option} means nothing here", ctx=context)
+    load = context.obj.loader(model, precision, threads)
+    if pairs and output:
+        with Meter(interrupted="stopped; nothing was written") as meter:
+            scored = workspace.similarity_file(
+                pairs,
+                output,
+                load,
+                a=a,
+                b=b,
+                score=score,
+                truncate=truncate,
+                format=format,
+                encoding=encoding,
+                sheet=sheet,
+                overwrite=force,
+                say=note,
+                report=meter,
+            )
+        if json:
+            print_json(scored)
+        else:
+            typer.echo(f"{output}: {scored.rows:,} pairs with the column {score!r}, mean {scored.mean:.4f}, {scored.seconds:.1f} s")
+        return
+    if listed:
+        matrix = workspace.similarity_list(
+            listed, load, text=text, truncate=truncate, format=format, encoding=encoding, sheet=sheet, say=note
+        )
+    else:
+        matrix = workspace.similarity(texts or [], load, truncate)
+    if json:
+        print_json(matrix)
+    elif len(matrix.texts) == 2:
+        typer.echo(f"{matrix.scores[0, 1]:.4f}")
+    else:
+        _print_matrix(matrix)
+
+
+def _print_matrix(matrix: "Matrix") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "text", *(str(n) for n in range(1, len(matrix.texts) + 1)), box=None, padding=(0, 1, 0, 0))
+    for number, (line, scores) in enumerate(zip(matrix.texts, matrix.scores, strict=True), 1):
+        table.add_row(str(number), _short(line), *(f"{value:.2f}" for value in scores))
+    # where no terminal sets the width, the whole matrix is written
+    Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False, emoji=False).print(table)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else f"{line[:39]}…"

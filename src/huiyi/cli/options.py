@@ -1,0 +1,31 @@
+"""The options that commands share, each defined once."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Model = Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="Name or folder of the model. [default: HUIYI_MODEL]")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "int8"],
+    typer.Option(help="Numbers to compute with: auto is bf16 where the CPU has it, else fp32; int8 is faster and a little less exact."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads. [default: all]")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
+Truncate = Annotated[
+    Literal["end", "start", "none"], typer.Option(help="Side where a text that is too long for the model is cut; none refuses it.")
+]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        "--text", metavar="COLUMN", help="Column that holds the text. [default: the only one, or text, question, sentence, content]"
+    ),
+]
+Format = Annotated[
+    Literal["txt", "csv", "tsv", "jsonl", "xlsx", "parquet"] | None,
+    typer.Option(help="Format of the file, where its name does not tell. [default for standard input: txt]", show_default=False),
+]
+Encoding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Encoding of the file. [default: told from its bytes: UTF-8, UTF-16, else GB18030]")
+]
+Sheet = Annotated[str | None, typer.Option(metavar="NAME", help="Sheet of an xlsx file. [default: the first]")]

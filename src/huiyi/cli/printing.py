@@ -1,0 +1,76 @@
+"""What a person or a program sees: results on standard output, notes and progress on standard error.
+
+Rich is imported only when it draws something.
+"""
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from huiyi.workspace import Progress
+
+LINE_EVERY_S = 10.0
+
+
+def note(line: str) -> None:
+    typer.echo(f"huiyi: {line}", err=True)
+
+
+def print_json(result: Any) -> None:
+    """A result dataclass as one JSON object; arrays as lists, scores to six digits."""
+    rounded = {name: value.astype(float).round(6).tolist() if hasattr(value, "tolist") else value for name, value in asdict(result).items()}
+    typer.echo(json.dumps(rounded, ensure_ascii=False))
+
+
+class Meter:
+    """Shows the `Progress` that it is called with: a bar on a terminal, else a line now and then.
+
+    interrupted: what to say on Ctrl-C, which ends the command with 130.
+    """
+
+    def __init__(self, interrupted: str) -> None:
+        self._interrupted = interrupted
+        self._bar: Any = None
+        self._stack = ExitStack()
+        self._since = monotonic()
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+        if isinstance(error, KeyboardInterrupt):
+            note(self._interrupted)
+            raise typer.Exit(130) from error
+
+    def __call__(self, progress: "Progress") -> None:
+        rates = f"{progress.texts_per_s:,.0f} texts/s, {progress.tokens_per_s:,.0f} tokens/s, {_duration(progress.seconds_left)} left"
+        if sys.stderr.isatty():
+            self._draw(progress, rates)
+        elif monotonic() - self._since > LINE_EVERY_S:
+            self._since = monotonic()
+            note(f"{progress.rows_done:,} of {progress.rows:,} rows, {rates}")
+
+    def _draw(self, progress: "Progress", rates: str) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self._bar = self._stack.enter_context(Bar(*columns, console=Console(stderr=True), transient=True))
+            self._bar.add_task("", total=progress.rows)
+        self._bar.update(self._bar.task_ids[0], completed=progress.rows_done, description=rates)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

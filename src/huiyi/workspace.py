@@ -1,0 +1,350 @@
+"""What huiyi can do, in one place: the command line, HTTP and the console all call this, and it composes the rest.
+
+Owns the order of a job: everything that can be refused is refused before a model is loaded, and results appear whole or not at all.
+It knows nothing of terminals or HTTP. Results are frozen dataclasses.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+import numpy as np
+
+from huiyi import __version__, settings
+from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.tokenizer import Tokenizer
+from huiyi.engines.checkpoint import open_checkpoint
+from huiyi.engines.hub import locate
+from huiyi.engines.openvino import OpenVINOEngine
+from huiyi.errors import Conflict, InvalidInput, ModelFailed
+from huiyi.model import Model
+from huiyi.sources.outputs import require_table, write_table
+from huiyi.sources.readers import Cells, Row, as_text
+from huiyi.sources.tables import Format, Slice, Table, open_table, slices
+from huiyi.sources.vectors import Job, PartialVectors, require_vectors
+from huiyi.types import Embedded, Floats, Kind
+
+Truncate = Literal["end", "start", "none"]
+Load = Callable[[str | None, str, int | None], Model]  # of a name or folder, a precision, a number of threads
+Loader = Callable[[], Model]
+Encode = Callable[[Sequence[str]], Embedded]
+
+# A slice is one call of the encoder, small enough to lie in its queue whole, so that its batches do not depend on timing and a
+# resumed run gives the same bytes: no token is shorter than a byte, and a template takes fewer than TEMPLATE_BYTES tokens.
+SLICE_BYTES = 32_768
+TEMPLATE_BYTES = 64
+# A longer text is cut before the tokenizer sees it: no model reads 32,768 tokens of 15 characters each.
+MOST_CHARACTERS = 500_000
+MATRIX_TEXTS = 30
+ROW_CHARACTERS = 8
+PROBE = "The quick check that a resumed run uses the same model. 会意"
+
+
+def load(name_or_path: str | None = None, precision: str = "auto", threads: int | None = None) -> Model:
+    """As `huiyi.load`."""
+    name = name_or_path or settings.default_model()
+    if name is None:
+        raise InvalidInput("no model is named: pass --model NAME (or a folder), or set HUIYI_MODEL")
+    checkpoint = open_checkpoint(locate(name))
+    tokenizer = Tokenizer(
+        checkpoint.path,
+        family=checkpoint.family,
+        max_tokens=checkpoint.max_tokens,
+        vocab_size=checkpoint.config.vocab_size,
+        prompts=checkpoint.prompts,
+        pooling=checkpoint.pooling,
+    )
+    engine = OpenVINOEngine(checkpoint, precision, threads)
+    encoder = LocalEncoder(tokenizer, engine, space=checkpoint.digest, dimensions=checkpoint.dimensions)
+    reopen = partial(load, name, precision, threads)
+    return Model(encoder, name, checkpoint.prompts, checkpoint.default_prompt_name, checkpoint.normalize, reopen)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands. Rates are of this run alone."""
+
+    rows: int
+    rows_done: int
+    texts_per_s: float
+    tokens_per_s: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """full: texts that filled all the tokens that the model reads; what they held beyond was cut. empty: texts of no characters.
+
+    resumed_rows: rows that an earlier run had left. changed: why such rows were not used, empty when there were none.
+    """
+
+    output: str
+    source: str
+    column: str
+    rows: int
+    dimensions: int
+    tokens: int
+    full: int
+    empty: int
+    resumed_rows: int
+    changed: tuple[str, ...]
+    model: str
+    space: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """scores[i][j]: cosine of texts i and j, float32 [n, n]."""
+
+    texts: tuple[str, ...]
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """mean: of all scores. full: as in EmbeddedFile, of both columns."""
+
+    output: str
+    source: str
+    columns: tuple[str, str]
+    score: str
+    rows: int
+    mean: float
+    full: int
+    model: str
+    seconds: float
+
+
+def embed_file(
+    source: str | Path,
+    output: Path,
+    load: Loader,
+    *,
+    text: str | None = None,
+    kind: Kind = "document",
+    instruction: str | None = None,
+    dimensions: int | None = None,
+    truncate: Truncate = "end",
+    format: Format | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> EmbeddedFile:
+    """The vector of every row's text in the file `output`, rows in file order; memory does not grow with the file.
+
+    source: a file, or - for standard input. output: .npy (float32 [rows, dim]), .jsonl or .parquet (the row's cells and `embedding`).
+    text: the column, found as `Table.text_column` says. load: gives the model, called when all else was found good. truncate: the side
+    where a text that is too long is cut; "none" refuses it. overwrite: replace a finished `output`. say: gets what was decided, a line
+    each. A run that was stopped is taken up by the next one with the same arguments, and gives the same bytes as an unbroken one.
+    """
+    with open_table(source, format, encoding, sheet) as table:
+        column = table.text_column(text)
+        require_vectors(output, table, overwrite)
+        say(f"{table.description()}; texts from the column {column!r}")
+        model = load()
+        encode = _encoding(model, kind, instruction, dimensions, truncate)
+        probe = encode([PROBE]).vectors
+        job: Job = {
+            "source": table.digest(),
+            "format": f"{table.format} {table.encoding} {table.delimiter} {sheet}",
+            "text": column,
+            "kind": kind,
+            "instruction": instruction,
+            "truncate": truncate,
+            "model": f"{model.encoder.space} {hashlib.sha256(probe.tobytes()).hexdigest()}",  # the probe tells precisions apart
+            "version": __version__,
+        }
+        clock = _Clock(table, [column], report)
+        with PartialVectors(output, job, table.rows, probe.shape[1]) as partial:
+            resumed = partial.done.rows
+            if partial.changed:
+                say(f"starting over: what an earlier run left was made with another {', '.join(partial.changed)}")
+            elif resumed:
+                say(f"going on after row {resumed:,}, where an earlier run stopped")
+            rows = iter(table)
+            for row in islice(rows, resumed):
+                clock.skip(row)
+            for piece in slices(rows, [column], SLICE_BYTES, TEMPLATE_BYTES + len((instruction or "").encode())):
+                made = _embed(table, piece, encode)
+                partial.append(made.vectors, int(made.tokens.sum()), _full(made, model))
+                clock.add(piece, made)
+            table.require_unchanged()
+            partial.finish(table)
+    return EmbeddedFile(
+        output=str(output),
+        source=table.description(),
+        column=column,
+        rows=table.rows,
+        dimensions=partial.dim,
+        tokens=partial.done.tokens,
+        full=partial.done.full,
+        empty=table.empty(column),
+        resumed_rows=resumed,
+        changed=tuple(partial.changed),
+        model=model.name,
+        space=model.encoder.space,
+        seconds=clock.seconds(),
+    )
+
+
+def similarity(texts: Sequence[str], load: Loader, truncate: Truncate = "end") -> Matrix:
+    """The cosine of every two of `texts`, all taken as documents: of 2 to MATRIX_TEXTS of them."""
+    if not 2 <= len(texts) <= MATRIX_TEXTS:
+        way_out = "one text has nothing to be compared with" if len(texts) < 2 else "for more, take the vectors of `huiyi embed`"
+        raise InvalidInput(f"similarity compares 2 to {MATRIX_TEXTS} texts, not {len(texts):,}; {way_out}")
+    vectors = _encoding(load(), truncate=truncate)(texts).vectors
+    return Matrix(tuple(texts), _cosines(vectors @ vectors.T))
+
+
+def similarity_list(
+    source: str | Path,
+    load: Loader,
+    *,
+    text: str | None = None,
+    truncate: Truncate = "end",
+    format: Format | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Matrix:
+    """`similarity` of the texts in a short file."""
+    with open_table(source, format, encoding, sheet) as table:
+        column = table.text_column(text)
+        say(f"{table.description()}; texts from the column {column!r}")
+        texts = [as_text(row.cells.get(column)) for row in islice(table, MATRIX_TEXTS)]
+        if table.rows > MATRIX_TEXTS:
+            raise InvalidInput(f"a matrix is for {MATRIX_TEXTS} texts at most and {table.name} has {table.rows:,}; try `huiyi embed`")
+    return similarity(texts, load, truncate)
+
+
+def similarity_file(
+    source: str | Path,
+    output: Path,
+    load: Loader,
+    *,
+    a: str | None = None,
+    b: str | None = None,
+    score: str = "score",
+    truncate: Truncate = "end",
+    format: Format | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> ScoredFile:
+    """`source` with a column `score` more, in `output` (.csv, .tsv, .jsonl or .xlsx): the cosine of the texts in the columns `a` and `b`.
+
+    a, b: default sentence1 and sentence2, or the only two columns. Memory does not grow with the file.
+    """
+    with open_table(source, format, encoding, sheet) as table:
+        pair = table.pair_columns(a, b)
+        if score in table.columns:
+            raise Conflict(f"{table.name} has a column {score!r} already; name another for the result with --score")
+        require_table(output, table, overwrite)
+        say(f"{table.description()}; pairs from the columns {pair[0]!r} and {pair[1]!r}")
+        model = load()
+        encode = _encoding(model, truncate=truncate)
+        clock = _Clock(table, pair, report)
+        total, full = 0.0, 0
+
+        def scored() -> Iterator[Cells]:
+            nonlocal total, full
+            for piece in slices(table, pair, SLICE_BYTES, TEMPLATE_BYTES):
+                made = _embed(table, piece, encode)
+                scores = _cosines(np.einsum("nd,nd->n", made.vectors[::2], made.vectors[1::2]))
+                total, full = total + float(scores.sum()), full + _full(made, model)
+                clock.add(piece, made)
+                for row, value in zip(piece.rows, scores, strict=True):
+                    yield {**row.cells, score: round(float(value), 6)}
+            table.require_unchanged()
+
+        write_table(output, [*table.columns, score], scored())
+    return ScoredFile(
+        output=str(output),
+        source=table.description(),
+        columns=pair,
+        score=score,
+        rows=table.rows,
+        mean=total / table.rows,
+        full=full,
+        model=model.name,
+        seconds=clock.seconds(),
+    )
+
+
+def _encoding(
+    model: Model,
+    kind: Kind = "document",
+    instruction: str | None = None,
+    dimensions: int | None = None,
+    truncate: Truncate = "none",
+) -> Encode:
+    encoder = model.encoder
+    if isinstance(encoder, LocalEncoder):
+        side = None if truncate == "none" else truncate
+        kept = {None: slice(None), "end": slice(MOST_CHARACTERS), "start": slice(-MOST_CHARACTERS, None)}[side]
+        return lambda texts: encoder.embed([text[kept] for text in texts], kind, instruction, dimensions, truncate=side, repeatable=True)
+    if truncate != "none":
+        raise InvalidInput("this model cannot cut texts that are too long; pass --truncate none")
+    return lambda texts: encoder.embed(texts, kind, instruction, dimensions)
+
+
+def _embed(table: Table, piece: Slice, encode: Encode) -> Embedded:
+    """An error that names a text, counted in the slice, names its line instead."""
+    try:
+        return encode(piece.texts)
+    except (InvalidInput, ModelFailed) as error:
+        named = re.match(r"texts?[ \[](\d+)\]?:? ", str(error))
+        if named is None:
+            raise
+        line = piece.rows[int(named[1]) * len(piece.rows) // len(piece.texts)].number
+        raise type(error)(f"{table.name}, line {line}: the text {str(error)[named.end() :]}") from error
+
+
+def _full(made: Embedded, model: Model) -> int:
+    return int((made.tokens >= model.encoder.max_tokens).sum())
+
+
+def _cosines(products: Floats) -> Floats:
+    return np.clip(products, -1, 1)  # of unit vectors; rounding can end at 1.0000001
+
+
+class _Clock:
+    """Progress by characters, since texts differ in length; a row counts as some more, so that empty ones count too."""
+
+    def __init__(self, table: Table, columns: Sequence[str], report: Callable[[Progress], None]) -> None:
+        self._columns, self._report = columns, report
+        self._rows = table.rows
+        self._work = ROW_CHARACTERS * table.rows + sum(table.columns[column].characters for column in columns)
+        self._rows_done = self._work_skipped = self._work_done = self._texts = self._tokens = 0
+        self._began = monotonic()
+
+    def skip(self, row: Row) -> None:
+        """A row of an earlier run."""
+        self._rows_done += 1
+        self._work_skipped += self._work_of(row)
+
+    def add(self, piece: Slice, made: Embedded) -> None:
+        self._rows_done += len(piece.rows)
+        self._work_done += sum(map(self._work_of, piece.rows))
+        self._texts += len(piece.texts)
+        self._tokens += int(made.tokens.sum())
+        seconds = self.seconds()
+        left = self._work - self._work_skipped - self._work_done
+        self._report(Progress(self._rows, self._rows_done, self._texts / seconds, self._tokens / seconds, left * seconds / self._work_done))
+
+    def seconds(self) -> float:
+        return max(monotonic() - self._began, 1e-9)
+
+    def _work_of(self, row: Row) -> int:
+        return ROW_CHARACTERS + sum(len(as_text(row.cells.get(column))) for column in self._columns)
