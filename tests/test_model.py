@@ -6,17 +6,21 @@ import pickle
 import warnings
 from contextlib import redirect_stderr
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import huiyi
+from conftest import minilm_folder
 from fake_encoder import FakeEncoder
 from fakes import FakeEngine, FakeTokenizer
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.errors import HuiyiError, InvalidInput, Unavailable
 from huiyi.model import Model
+from tiny import tiny_qwen3
 
 WORDS = ["late", "parcel", "refund", "the", "退款", "快递", "为什么", "?", ""]
 
@@ -250,3 +254,107 @@ def test_a_pickle_holds_how_to_load_the_model_and_not_the_model() -> None:
 def test_a_model_from_parts_cannot_be_pickled(model: Model) -> None:
     with pytest.raises(HuiyiError, match="name or folder"):
         pickle.dumps(model)
+
+
+TEXTS = [
+    "The parcel was left in the rain.",
+    "Why was I charged twice for one ticket?",
+    "",
+    "   two   blanks  ",
+    "ÜBER naïve café 😀 http://example.org/?q=1",
+    "退款什么时候到账？",
+    "one",
+    "the parcel and the refund " * 20,
+    "a review that nobody reads to its end " * 200,
+    "x" * 3000,
+]
+
+
+@pytest.fixture(scope="module")
+def real():
+    with huiyi.load(str(minilm_folder()), precision="fp32") as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(minilm_folder()), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def their_vectors(theirs):
+    return theirs.encode(TEXTS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.lists(st.sampled_from(range(len(TEXTS))), min_size=1, max_size=12))
+def test_in_any_company_a_text_has_the_vector_that_sentence_transformers_gives(real: Model, their_vectors, order: list[int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        ours = real.encode([TEXTS[i] for i in order])
+    cosines = (ours * their_vectors[order]).sum(axis=1)
+    assert cosines.min() >= 0.99999
+
+
+def test_the_calls_of_a_script_give_the_shapes_and_numbers_of_sentence_transformers(real: Model, theirs) -> None:
+    for ask in (
+        lambda model: model.encode("a parcel"),
+        lambda model: model.encode(["a parcel", "a refund"], batch_size=1, show_progress_bar=False),
+        lambda model: model.encode(["a parcel"], prompt="topic: "),
+        lambda model: model.encode(np.array(["a parcel", "a refund"]), normalize_embeddings=True),
+        lambda model: model.encode_query("a parcel"),
+        lambda model: model.encode_document(["a parcel"], prompt_name="query"),
+        lambda model: np.asarray(model.similarity(model.encode(["a parcel", "a refund"]), model.encode(["post"]))),
+        lambda model: np.asarray(model.similarity_pairwise(model.encode(["a parcel"]), model.encode(["post"]))),
+        lambda model: np.array([model.max_seq_length, model.get_embedding_dimension()]),
+    ):
+        ours, expected = ask(real), ask(theirs)
+        assert ours.shape == expected.shape
+        assert ours.dtype == expected.dtype
+        assert ours == pytest.approx(expected, abs=1e-4)
+
+
+def test_where_it_differs_from_sentence_transformers(real: Model, theirs) -> None:
+    """A table keeps its width without rows, and what is wrong raises InvalidInput where theirs raises ValueError."""
+    assert (real.encode([]).shape, theirs.encode([]).shape) == ((0, 384), (0,))
+    with pytest.raises(ValueError, match="summary"):
+        theirs.encode("a", prompt_name="summary")
+    with pytest.raises(InvalidInput, match="summary"):
+        real.encode("a", prompt_name="summary")
+
+
+def test_each_side_carries_the_prompt_that_the_checkpoint_declares(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = str(tiny_qwen3(tmp_path, prompts={"query": "Instruct: find\nQuery:", "document": "doc: ", "topic": "on: "}, dtype="float32"))
+    theirs, texts = SentenceTransformer(folder, device="cpu"), ["包裹还没有到", "a jacket that is too small"]
+    with huiyi.load(folder, precision="fp32") as ours:
+        for ask in (
+            lambda model: model.encode(texts),
+            lambda model: model.encode_query(texts),
+            lambda model: model.encode_document(texts),
+            lambda model: model.encode(texts, prompt_name="query"),
+            lambda model: model.encode_document(texts, prompt_name="topic"),
+            lambda model: model.encode_query(texts, prompt="other: "),
+            lambda model: model.encode(texts, truncate_dim=32, normalize_embeddings=True),
+        ):
+            assert ask(ours) == pytest.approx(ask(theirs), abs=1e-4)
+        instructed = "Instruct: Match complaints\nQuery:"
+        assert ours.encode_query(texts, instruction="Match complaints") == pytest.approx(theirs.encode(texts, prompt=instructed), abs=1e-4)
+
+
+def test_a_passage_prompt_is_the_document_prompt_where_there_is_no_other(tmp_path: Path) -> None:
+    """As encode_document of sentence-transformers is documented; release 6.2 finds its own empty "document" prompt first."""
+    folder = str(tiny_qwen3(tmp_path, prompts={"query": "query: ", "passage": "passage: "}, dtype="float32"))
+    with huiyi.load(folder, precision="fp32") as model:
+        assert (model.encode_document("parcel") == model.encode("parcel", prompt="passage: ")).all()
+        assert (model.encode("parcel") == model.encode("parcel", prompt="")).all()
+
+
+def test_a_loaded_model_is_pickled_by_name(real: Model) -> None:
+    pickled = pickle.dumps(real)
+    assert len(pickled) < 10_000
+    with pickle.loads(pickled) as again:
+        assert (again.encode("a parcel") == real.encode("a parcel")).all()
