@@ -62,18 +62,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Read and check a model folder. Raises NotFound where there is none, UnsupportedModel naming what is missing or unsupported."""
     if not path.is_dir():
         raise NotFound(f"{path} is not a folder")
-    modules = _read_modules(path)
+    modules = _read_modules(path / "modules.json")
     root = path / modules.get("Transformer", "")
-    raw = _read_json(root / "config.json")
-    if raw is None:
-        adapter = " (it holds an adapter: load its base model)" if (root / "adapter_config.json").is_file() else ""
-        raise UnsupportedModel(
-            f"{root} has no config.json{adapter}; a model folder needs config.json, tokenizer.json and model.safetensors"
-        )
+    if not (root / "config.json").is_file():
+        adapter = " (it holds an adapter: give its base model)" if (root / "adapter_config.json").is_file() else ""
+        raise UnsupportedModel(f"{root} has no config.json{adapter}; a model folder has config.json, tokenizer.json and model.safetensors")
+    raw = _read_object(root / "config.json")
     family, config = read_config(raw, str(root / "config.json"))
     weights = open_weights(root, partial(plain_name, family)).only(config.shapes(), root)
     pooling = _read_pooling(path / modules.get("Pooling", "1_Pooling") / "config.json", "last" if family == "qwen3" else "mean")
-    declared = _read_json(path / "config_sentence_transformers.json") or {}
+    declared = _read_object(path / "config_sentence_transformers.json")
     return Checkpoint(
         path=root,
         family=family,
@@ -82,8 +80,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         pooling=pooling,
         normalize="Normalize" in modules,
         max_tokens=_max_tokens(root, config.max_positions),
-        dimensions=_dimensions(raw, declared, family, pooling, config.hidden_size),
-        prompts={name: prompt for name, prompt in (declared.get("prompts") or {}).items() if prompt is not None},
+        dimensions=_dimensions([raw.get("matryoshka_dimensions"), declared.get("truncate_dim")], family, pooling, config.hidden_size),
+        prompts=_prompts(declared, path / "config_sentence_transformers.json"),
         default_prompt_name=declared.get("default_prompt_name"),
         digest=_digest(config, pooling, weights),
     )
@@ -99,11 +97,21 @@ def _read_json(file: Path) -> Any:
         raise UnsupportedModel(f"{file} is not readable JSON ({error}): download it again") from error
 
 
-def _read_modules(path: Path) -> dict[str, str]:
+def _read_object(file: Path) -> dict[str, Any]:
+    """{} where there is no such file."""
+    content = _read_json(file)
+    if not isinstance(content, dict | None):
+        raise UnsupportedModel(f"{file} does not hold a JSON object: download it again")
+    return content or {}
+
+
+def _read_modules(file: Path) -> dict[str, str]:
     """modules.json as {kind of module: its folder}; empty where there is none."""
-    file = path / "modules.json"
     modules: dict[str, str] = {}
-    for module in _read_json(file) or []:
+    listed = _read_json(file) or []
+    for module in listed if isinstance(listed, list) else [listed]:
+        if not isinstance(module, dict) or not all(isinstance(module.get(field), str) for field in ("type", "path")):
+            raise UnsupportedModel(f"{file} is not a list of modules with type and path: download it again")
         library, kind = module["type"].split(".")[0], module["type"].split(".")[-1]
         if library != "sentence_transformers" or kind not in ("Transformer", "Pooling", "Normalize") or kind in modules:
             raise UnsupportedModel(f"{file}: module {module['type']} is not supported; one Transformer, one Pooling and Normalize are")
@@ -112,32 +120,44 @@ def _read_modules(path: Path) -> dict[str, str]:
 
 
 def _read_pooling(file: Path, default: Pooling) -> Pooling:
-    raw = _read_json(file)
-    if raw is None:
+    raw = _read_object(file)
+    if not raw:
         return default
     if raw.get("include_prompt") is False:
         raise UnsupportedModel(f"{file}: include_prompt = false (pooling without the prompt's tokens) is not supported")
-    stated = raw.get("pooling_mode") or [mode for switch, mode in _POOLING_SWITCHES.items() if raw.get(switch)] or ["mean"]
-    modes = [stated] if isinstance(stated, str) else stated
-    if len(modes) != 1 or modes[0] not in _POOLING:
-        raise UnsupportedModel(f"{file}: pooling {' + '.join(modes)} is not supported; supported is one of {', '.join(_POOLING)}")
-    return _POOLING[modes[0]]
+    stated = raw.get("pooling_mode") or [mode for switch, mode in _POOLING_SWITCHES.items() if raw.get(switch)] or "mean"
+    mode = stated[0] if isinstance(stated, list) and len(stated) == 1 else stated
+    if not isinstance(mode, str) or mode not in _POOLING:
+        raise UnsupportedModel(f"{file}: pooling {mode!r} is not supported; supported is one of {', '.join(_POOLING)}")
+    return _POOLING[mode]
 
 
 def _max_tokens(root: Path, positions: int) -> int:
     """max_seq_length where sentence_bert_config.json gives it, else the tokenizer's length up to 8,192; never past the positions."""
-    stated = (_read_json(root / "sentence_bert_config.json") or {}).get("max_seq_length")
+    stated = _read_object(root / "sentence_bert_config.json").get("max_seq_length")
     if stated is None:
-        stated = min(DEFAULT_MAX_TOKENS, (_read_json(root / "tokenizer_config.json") or {}).get("model_max_length") or DEFAULT_MAX_TOKENS)
+        stated = _read_object(root / "tokenizer_config.json").get("model_max_length")
+        stated = min(stated, DEFAULT_MAX_TOKENS) if isinstance(stated, int | float) else DEFAULT_MAX_TOKENS
+    if not isinstance(stated, int | float) or not stated >= 1:
+        raise UnsupportedModel(f"{root}: the maximum length must be a positive number of tokens, not {stated!r}")
     return int(min(stated, positions))
 
 
-def _dimensions(raw: dict[str, Any], declared: dict[str, Any], family: Family, pooling: Pooling, width: int) -> Sequence[int]:
+def _dimensions(declared: list[Any], family: Family, pooling: Pooling, width: int) -> Sequence[int]:
     """Any size from 32 for Qwen3 with last-token pooling; else the full width and what the folder declares."""
     if family == "qwen3" and pooling == "last":
         return range(min(32, width), width + 1)
-    sizes = [*(raw.get("matryoshka_dimensions") or []), declared.get("truncate_dim"), width]
-    return sorted({size for size in sizes if isinstance(size, int) and 0 < size <= width})
+    sizes = [size for field in declared for size in (field if isinstance(field, list) else [field])]
+    return sorted({width, *(size for size in sizes if type(size) is int and 0 < size < width)})
+
+
+def _prompts(declared: dict[str, Any], file: Path) -> dict[str, str]:
+    prompts = declared.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str | None) for prompt in prompts.values()):
+        raise UnsupportedModel(f"{file}: prompts must be a JSON object of texts")
+    if declared.get("default_prompt_name") not in (None, *prompts):
+        raise UnsupportedModel(f"{file}: default_prompt_name {declared['default_prompt_name']!r} is none of the prompts")
+    return {name: prompt for name, prompt in prompts.items() if prompt is not None}
 
 
 def _digest(config: Qwen3Config | BertConfig, pooling: Pooling, weights: Weights) -> str:

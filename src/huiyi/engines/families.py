@@ -102,7 +102,7 @@ def plain_name(family: Family, name: str) -> str:
 def read_config(raw: Mapping[str, Any], where: str) -> tuple[Family, Qwen3Config | BertConfig]:
     """The family and shape that a config.json states. where: its path, for messages. Raises UnsupportedModel."""
     model_type = raw.get("model_type")
-    if model_type not in MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         raise UnsupportedModel(f"{where}: model_type {model_type!r} is not supported; supported are {', '.join(MODEL_TYPES)}")
     fields = _Fields(raw, where)
     fields.refuse("quantization_config", lambda value: bool(value), "use an unquantised version of the model")
@@ -117,10 +117,10 @@ class _Fields:
     def __init__(self, raw: Mapping[str, Any], where: str) -> None:
         self.raw, self.where = raw, where
 
-    def whole(self, name: str, default: int | None = None, least: int = 1) -> int:
+    def whole(self, name: str, default: int | None = None, least: int = 1, most: int = 1_000_000_000) -> int:
         value = self._value(name, default)
-        if type(value) is not int or value < least:
-            raise UnsupportedModel(f"{self.where}: {name} must be a whole number of {least} or more, not {value!r}")
+        if type(value) is not int or not least <= value <= most:
+            raise UnsupportedModel(f"{self.where}: {name} must be a whole number from {least} to {most:,}, not {value!r}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -138,12 +138,16 @@ class _Fields:
 
     def refuse(self, name: str, unsupported: Callable[[Any], bool], why: str = "the vectors would be wrong") -> None:
         value = self.raw.get(name)
-        if value is not None and unsupported(value):
+        try:
+            refused = value is not None and unsupported(value)
+        except (TypeError, AttributeError):  # a value of another kind than the field has
+            refused = True
+        if refused:
             raise UnsupportedModel(f"{self.where}: {name} = {value!r} is not supported ({why})")
 
 
 def _qwen3(fields: _Fields) -> Qwen3Config:
-    layers, heads = fields.whole("num_hidden_layers"), fields.whole("num_attention_heads")
+    layers, heads = fields.whole("num_hidden_layers", most=1000), fields.whole("num_attention_heads")
     fields.refuse("hidden_act", lambda value: value != "silu")
     fields.refuse("attention_bias", bool)
     fields.refuse("is_causal", lambda value: value is False)
@@ -189,7 +193,7 @@ def _bert(fields: _Fields, model_type: str) -> BertConfig:
     offset = 0 if model_type == "bert" else fields.whole("pad_token_id", default=1, least=0) + 1
     config = BertConfig(
         hidden_size=fields.whole("hidden_size"),
-        num_layers=fields.whole("num_hidden_layers"),
+        num_layers=fields.whole("num_hidden_layers", most=1000),
         num_heads=fields.whole("num_attention_heads"),
         intermediate_size=fields.whole("intermediate_size"),
         vocab_size=fields.whole("vocab_size"),
