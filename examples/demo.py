@@ -73,13 +73,14 @@ def title(text: str) -> None:
 
 
 def main() -> None:
-    name = os.environ.get("HUIYI_MODEL") or model_folder()
+    name = os.environ.get("HUIYI_MODEL")
     began = time.perf_counter()
-    model = huiyi.load(name)
-    print(f"Loaded {name} in {time.perf_counter() - began:.1f} s; no torch, nothing leaves this machine.")
+    model = huiyi.load(name or model_folder())
+    seconds = time.perf_counter() - began
+    print(f"Loaded {name or 'all-MiniLM-L6-v2, a small English model,'} in {seconds:.1f} s; no torch, nothing leaves this machine.")
 
-    title(f"1. A text becomes {model.dim} numbers")
     vectors = model.encode([PAIRS[0][0]])
+    title(f"1. A text becomes {vectors.shape[1]} numbers")
     print(f"{PAIRS[0][0]!r} -> [{', '.join(f'{x:+.3f}' for x in vectors[0, :6])}, ...], length {np.linalg.norm(vectors[0]):.3f}")
 
     title("2. Texts that mean the same lie close together (cosine: 1 is the same, 0 has nothing in common)")
@@ -91,8 +92,7 @@ def main() -> None:
     began = time.perf_counter()
     pages = model.encode_document(HELP_PAGES)
     seconds = time.perf_counter() - began
-    scores = model.similarity(model.encode_query(QUESTIONS), pages)
-    for question, row in zip(QUESTIONS, scores, strict=True):
+    for question, row in zip(QUESTIONS, model.similarity(model.encode_query(QUESTIONS), pages), strict=True):
         print(f"\n? {question}")
         for rank, best in enumerate(np.argsort(-row)[:3], start=1):
             print(f"  {rank}. {row[best]:.2f}  {HELP_PAGES[best]}")

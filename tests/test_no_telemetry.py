@@ -40,6 +40,9 @@ atexit.register(report)  # registered first, so it runs last
 sys.addaudithook(note)
 """
 
+# Lies in the working folder, so it is found in the place of the real one: who imports it is seen, and nobody is told.
+OPENVINO_TELEMETRY = "import os, pathlib\npathlib.Path(os.environ['HOME'], 'telemetry').touch()\n"
+
 LOAD = "import huiyi\nprint(huiyi.load(sys.argv[1], threads=1).encode(['My parcel is late.', '包裹还没到']).shape)\n"
 EMBED = """
 import runpy
@@ -64,6 +67,7 @@ def watch(program: str, folder: Path, *arguments: str) -> Seen:
     for made in (home, data, work):
         made.mkdir()
     (work / "texts.txt").write_text("My parcel is late.\nIt never came.\n", "utf-8")
+    (work / "openvino_telemetry.py").write_text(OPENVINO_TELEMETRY, "utf-8")
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "HUIYI_HOME": str(data), "TMPDIR": str(work), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", WATCH + program, *arguments]
     done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True, check=False, timeout=120)
@@ -85,6 +89,7 @@ def test_using_a_model_tells_nobody(program: str, tmp_path: Path, minilm: Path) 
         ("import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))", "connections"),
         ("import socket; kept = socket.socket()", "connections"),
         ("open(os.environ['HOME'] + '/id', 'w').write('me')", "left"),
+        ("import openvino", "left"),
         ("open('../id', 'w').write('me')", "writes"),
     ],
 )

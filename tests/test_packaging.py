@@ -109,7 +109,6 @@ def test_the_wheel_works_outside_the_repository(installed: Path, minilm: Path, t
     assert "embed" in run(installed / "huiyi", "--help", cwd=tmp_path)
 
 
-@pytest.mark.slow
 def test_the_sdist_works_outside_the_repository(built: Path, installed: Path, minilm: Path, tmp_path: Path) -> None:
     run(installed / "pip", "install", "-q", "--force-reinstall", "--no-deps", next(built.glob("*.tar.gz")), cwd=tmp_path)
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
