@@ -29,7 +29,7 @@ _DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # in the order in which s
 class Tokenizer:
     """eos_id: the last special token at the end of every text (Qwen3: 151643, BERT: [SEP]); None where the model has none.
 
-    Safe to call from many threads.
+    vocab_size: ids are below it. Safe to call from many threads.
     """
 
     def __init__(self, path: Path, *, family: str, max_tokens: int, vocab_size: int, prompts: Mapping[str, str], pooling: str) -> None:
@@ -60,16 +60,20 @@ class Tokenizer:
         Raises InvalidInput, and TooLong beyond MAX_CHARACTERS.
         """
         prefix = self._prefix(kind, instruction, prompt)
-        for number, text in enumerate(texts):
-            _check(text, "the text" if len(texts) == 1 else f"texts[{number}]")
-        ids: list[Ids] = []
+        _check(prefix, "the instruction or prompt")
+        names = ["the text"] if len(texts) == 1 else [f"texts[{number}]" for number in range(len(texts))]
+        for name, text in zip(names, texts, strict=True):
+            _check(text, name)
+        rows: list[Ids] = []
         for part in _slices([prefix + text for text in texts]):
-            ids += [np.array(encoding.ids, dtype=np.int32) for encoding in self._tokenizer.encode_batch_fast(part)]
-        for number, row in enumerate(ids):
-            if row.max(initial=0) >= self.vocab_size:
+            rows += [np.array(encoding.ids, dtype=np.int32) for encoding in self._tokenizer.encode_batch_fast(part)]
+        for name, row in zip(names, rows, strict=True):
+            if not len(row):
+                raise InvalidInput(f"{name} is empty, and this model has no special token to stand for it")
+            if row.max() >= self.vocab_size:
                 token = self._tokenizer.id_to_token(int(row.max()))
-                raise InvalidInput(f"texts[{number}] holds the token {token!r}, which the tokenizer knows and the model's weights do not")
-        return ids
+                raise InvalidInput(f"{name} holds the token {token!r}, which the tokenizer knows and the model's weights do not")
+        return rows
 
     def truncate(self, ids: Ids, side: Literal["start", "end"] = "end") -> Ids:
         """At most max_tokens ids: text is cut at its start or its end, the special tokens around it stay."""
