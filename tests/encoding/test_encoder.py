@@ -289,6 +289,19 @@ def test_ctrl_c_stops_a_long_list():
     assert encoder.scheduler.stats().held_tokens == 0
 
 
+def test_progress_is_told_of_every_text_in_the_callers_thread():
+    encoder, _ = made()
+    threads = []
+    assert len(encoder.embed(["a"] * 100, progress=lambda: threads.append(threading.get_ident())).vectors) == 100
+    assert threads == [threading.get_ident()] * 100
+
+
+def test_a_repeatable_request_gives_the_same_as_any_other():
+    encoder, _ = made()
+    texts = ["x" * (i % 50) for i in range(2000)]
+    np.testing.assert_array_equal(encoder.embed(texts, repeatable=True).vectors, encoder.embed(texts).vectors)
+
+
 # large and many
 
 

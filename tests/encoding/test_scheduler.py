@@ -312,12 +312,19 @@ def test_an_engine_that_never_answers_rightly_fails_each_text_and_goes_on():
     scheduler.submit(ids(1)).result(LIMIT_S)
 
 
-@pytest.mark.parametrize("answer", [None, np.zeros((1, 9), np.float32), np.ones(8, np.float32), [[1.0] * 8, [1.0]], "text"], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [None, np.zeros((1, 9), np.float32), np.ones((8, 1), np.float32), [[1.0] * 8, [1.0]], "text", {"a": 1}], ids=repr
+)
 def test_an_answer_of_the_wrong_shape_is_a_failure_and_no_crash(answer, monkeypatch):
     engine = FakeEngine(long_tokens=5)
     scheduler = Scheduler(engine)
     monkeypatch.setattr(engine, "forward", lambda batch: answer)
-    monkeypatch.setattr(engine, "steps", lambda text: (yield_ for yield_ in ()))
+
+    def steps(text):
+        yield
+        return answer
+
+    monkeypatch.setattr(engine, "steps", steps)
     for row in (ids(1), ids_of_length(10)):
         with pytest.raises(ModelFailed):
             scheduler.submit(row).result(LIMIT_S)
@@ -414,6 +421,24 @@ def test_a_request_larger_than_the_queue_is_fed_in_slices_when_it_is_alone():
     np.testing.assert_array_equal(rows, [engine.vector(text) for text in texts])
     assert most <= 60
     assert scheduler.stats().held_tokens == 0
+
+
+def test_the_batches_of_a_repeatable_request_do_not_depend_on_timing():
+    lengths = np.random.default_rng(1).integers(1, 70, 3000)
+    texts = [ids_of_length(length, fill=i) for i, length in enumerate(lengths)]
+    batches = []
+    for pause_s in (0, 0.0002, 0.001):
+        engine = FakeEngine(long_tokens=60, step_tokens=20)
+        scheduler = Scheduler(engine, max_batch_tokens=200)
+
+        def unsteady(row: Floats, pause_s: float = pause_s) -> None:
+            if row[0] > 2.9:
+                time.sleep(pause_s)
+
+        scheduler.run(texts, unsteady, repeatable=True)
+        batches.append(engine.calls)
+    assert batches[0] == batches[1] == batches[2]
+    assert len(batches[0]) > 100
 
 
 def test_texts_are_drawn_only_as_room_appears():

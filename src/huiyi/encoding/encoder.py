@@ -78,7 +78,7 @@ class LocalEncoder:
         prompt: a prefix in the place of what `kind` and `instruction` put in front. cancelled: set it, from any thread, to make the
         call raise concurrent.futures.CancelledError within 50 ms; what has not begun then costs no pass of the engine.
         progress: called in the calling thread after each text. repeatable: where nobody else calls, the same texts get the same
-        bytes every time, up to as many tokens as the queue holds (rounding depends on the batch, and batches else on timing).
+        bytes every time (rounding depends on the batch, and batches otherwise on timing).
         """
         check_texts(texts, kind)
         width = self._width(dimensions)

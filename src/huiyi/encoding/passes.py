@@ -59,19 +59,14 @@ class LongRun:
             if job.done():
                 self._steps.close()
                 return [(job, Unavailable("nobody waits for this text"))]
-            next(self._steps)
+            try:
+                next(self._steps)
+            except StopIteration as last:
+                self.tokens = job.length
+                return [(job, checked([job], np.asarray(last.value)[None], engine.dim)[0])]
             return []
-        except StopIteration as last:
-            self.tokens = job.length
-            return [(job, self._answer(job, last.value, engine.dim))]
         except Exception as error:  # noqa: BLE001  as in a batch
             return [(job, failure(job, error))]
-
-    def _answer(self, job: Job, row: Floats, dim: int) -> Outcome:
-        try:
-            return checked([job], np.asarray(row)[None], dim)[0]
-        except ValueError as error:
-            return failure(job, error)
 
 
 def checked(jobs: list[Job], rows: Floats, dim: int) -> list[Outcome]:

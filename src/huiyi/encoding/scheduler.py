@@ -33,7 +33,8 @@ class Stats:
 
     waiting: accepted and not begun. running: begun and not answered. held_tokens: room taken, of max_queue_tokens.
     texts, failed, cancelled: how accepted texts ended; refused: requests turned away. batches, long_steps: passes of the engine.
-    tokens: real ones computed; padding_tokens: computed beside them for nothing. wait_s: summed over texts, from accepted to begun.
+    tokens: real ones computed; padding_tokens: computed beside them for nothing. busy_s: in the engine. wait_s: from accepted to begun,
+    summed over the `begun` texts.
     """
 
     waiting_texts: int
@@ -72,9 +73,8 @@ class Scheduler:
         max_queue_tokens: int | None = None,
     ) -> None:
         self._engine = engine
-        self._max_queue_tokens = max_queue_tokens or max(32_768, engine.max_tokens)
-        # Three batches of a request wait at a time: one runs, one is next, and another caller waits for no more than these.
-        self._slice_tokens = min(3 * max_batch_tokens, self._max_queue_tokens)
+        self._max_batch_tokens = max_batch_tokens
+        self._max_queue_tokens = max(32_768, engine.max_tokens) if max_queue_tokens is None else max_queue_tokens
         self._lock = threading.RLock()
         self._arrived, self._left = threading.Condition(self._lock), threading.Condition(self._lock)
         self._waiting = Waiting(engine.long_tokens, max_batch_tokens, max_padding_tokens)
@@ -112,11 +112,11 @@ class Scheduler:
 
         Texts are drawn from the iterable in slices as room appears; neighbours of like length save padding. The request is refused
         at its start or carried to its end; the first failure, an exception in `deliver` or `cancelled` being set (CancelledError,
-        within 50 ms) cancels what is left of it. repeatable: as much as the queue has room for is put in at once, so that the batches
-        of one caller do not depend on timing, and other callers wait the longer. Raises what `submit` and its futures raise.
+        within 50 ms) cancels what is left of it. repeatable: larger slices, each begun when the last one has ended, so that the batches
+        of a caller who is alone do not depend on timing; others wait the longer. Raises what `submit` and its futures raise.
         """
-        ahead_tokens = self._max_queue_tokens if repeatable else self._slice_tokens
         self._refuse_fork()
+        slice_tokens = min((16 if repeatable else 3) * self._max_batch_tokens, self._max_queue_tokens)
         source = iter(texts)
         coming = next(source, None)
         ahead: deque[Job] = deque()
@@ -126,7 +126,8 @@ class Scheduler:
                 if cancelled is not None and cancelled.is_set():
                     raise CancelledError
                 fresh: list[Ids] = []
-                while coming is not None and (not (ahead or fresh) or tokens + len(coming) <= ahead_tokens):
+                # Three batches a slice: one runs, one is next, and others wait for no more than these.
+                while coming is not None and (not tokens or (tokens + len(coming) <= slice_tokens and not (repeatable and ahead))):
                     fresh.append(coming)
                     tokens += len(coming)
                     coming = next(source, None)
@@ -231,7 +232,7 @@ class Scheduler:
             elif self._claim(job, "texts"):
                 job.set_result(outcome)
 
-    # the queue; all but the first three run under the lock
+    # the queue
 
     def _fail(self, job: Job, error: HuiyiError) -> None:
         if self._claim(job, "failed"):
@@ -273,7 +274,7 @@ class Scheduler:
                 self._left.notify_all()
 
     def _admit(self, texts: list[Ids], begun: bool = False) -> None:
-        """begun: the request holds its room already."""
+        """Under the lock. begun: the request holds its room already."""
         for ids in texts:
             if not len(ids):
                 raise InvalidInput("a text without a single token cannot be embedded")
@@ -295,6 +296,7 @@ class Scheduler:
             )
 
     def _add(self, texts: list[Ids], held: int = 0) -> list[Job]:
+        """Under the lock, as `_begin`. held: by each text for itself."""
         if self._worker is None:
             worker = threading.Thread(target=self._work, name="huiyi-engine", daemon=True)
             worker.start()
