@@ -22,7 +22,8 @@ class StandInHub:
     break_weights_after: bytes of a safetensors file after which the connection is cut, while it is not None; what is asked for beyond
     is answered with 503.
     damage_weights: the first byte of every safetensors file arrives changed.
-    requests: (method, path, Range header) of each request so far.
+    requests: (method, path, Range header) of each request so far. leaks: requests to the store that carried the hub's token.
+    Weights lie in a store with another address, as the hub's do; the hub redirects to it.
     """
 
     def __init__(self, models: Mapping[str, Path], gated: tuple[str, ...] = (), token: str | None = None) -> None:
@@ -30,6 +31,7 @@ class StandInHub:
         self.break_weights_after: int | None = None
         self.damage_weights = False
         self.requests: list[tuple[str, str, str | None]] = []
+        self.leaks: list[str] = []
         hub = self
 
         class Handler(_Handler):
@@ -39,6 +41,7 @@ class StandInHub:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.store = f"http://localhost:{self._server.server_port}/store"
 
     def __enter__(self) -> "StandInHub":
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -72,6 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self._hub()
         path = unquote(urlsplit(self.path).path)
         hub.requests.append((self.command, path, self.headers.get("Range")))
+        if path.startswith("/store/"):
+            if "Authorization" in self.headers:
+                hub.leaks.append(path)
+            _, _, owner, name, *file = path.split("/")
+            return self._file(hub.models[f"{owner}/{name}"], "/".join(file))
         if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
             return self._refuse(401, "RepoNotFound")
         parts = path.strip("/").split("/")
@@ -93,20 +101,21 @@ class _Handler(BaseHTTPRequestHandler):
             case ["tree", _]:
                 return self._json([_tree_entry(folder, file) for file in _files(folder)])
             case ["resolve", _, *file] if (folder / "/".join(file)).is_file():
+                if file[-1].endswith(".safetensors"):
+                    return self._redirect(folder / "/".join(file), f"{hub.store}/{name}/{'/'.join(file)}")
                 return self._file(folder, "/".join(file))
         return self._refuse(404, "EntryNotFound")
 
     def _file(self, folder: Path, name: str) -> None:
         hub, content = self._hub(), (folder / name).read_bytes()
         weights = name.endswith(".safetensors")
-        etag = hashlib.sha256(content).hexdigest() if weights else hashlib.sha1(content).hexdigest()
         if weights and hub.damage_weights:
             content = bytes([content[0] ^ 1]) + content[1:]
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         if self.command == "GET" and weights and hub.break_weights_after is not None and start:
             return self._refuse(503, "")
         self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{etag}"')
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content) - start))
@@ -120,6 +129,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.wfile.write(content[start:])
+
+    def _redirect(self, file: Path, place: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", place)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Linked-ETag", f'"{hashlib.sha256(file.read_bytes()).hexdigest()}"')
+        self.send_header("X-Linked-Size", str(file.stat().st_size))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _json(self, content: object) -> None:
         body = json.dumps(content).encode()

@@ -148,6 +148,8 @@ def test_a_private_model_is_fetched_with_the_token_of_the_environment(machine: M
     with StandInHub(models, token="hf_secret") as hub:
         assert "HF_TOKEN" in machine.locate("tiny/qwen3", hub.url)["message"]
         assert "path" in machine.locate("tiny/qwen3", hub.url, {"HF_TOKEN": "hf_secret"})
+        assert any(path.startswith("/store/") for _, path, _ in hub.requests)
+        assert hub.leaks == []
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_broken_download_is_an_error_and_the_next_run_goes_on_where_it_stopped
         hub.break_weights_after, hub.requests = None, []
         path = Path(machine.locate("tiny/large", hub.url)["path"])
         assert (path / "model.safetensors").read_bytes() == (large / "model.safetensors").read_bytes()
-        ranges = [range_ for method, path, range_ in hub.requests if method == "GET" and path.endswith(".safetensors")]
+        ranges = [range_ for method, path, range_ in hub.requests if method == "GET" and path.startswith("/store/")]
         assert ranges == ["bytes=10485760-"]
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from huiyi.errors import HuiyiError, MissingExtra, NotFound, Unavailable, UnsupportedModel
 
@@ -82,20 +81,17 @@ class HuggingFace:
 
         url = hf_hub_url(self.name, file, revision=commit)
         about = get_hf_file_metadata(url)
-        if not about.etag or not about.location:
+        if not about.etag:
             return
         blob = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.name, repo_type="model") / "blobs" / about.etag
         part = blob.with_name(f"{about.etag}.part")
         blob.parent.mkdir(parents=True, exist_ok=True)
-        headers = build_hf_headers()
-        if urlsplit(about.location).netloc != urlsplit(url).netloc:
-            headers.pop("authorization", None)  # the token is for the hub, not for the store that it points to
         with WeakFileLock(part.with_suffix(".part.lock")):
             if blob.exists():
                 return
             with part.open("ab") as stream:
                 size = {"expected_size": about.size, "displayed_filename": file}
-                http_get(about.location, stream, resume_size=stream.tell(), headers=headers, **size)
+                http_get(url, stream, resume_size=stream.tell(), headers=build_hf_headers(), **size)
             with part.open("rb") as stream:
                 checksum = hashlib.file_digest(stream, "sha256").hexdigest()
             if re.fullmatch("[0-9a-f]{64}", about.etag) and checksum != about.etag:  # large files go by their SHA-256
