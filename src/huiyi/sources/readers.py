@@ -63,6 +63,8 @@ def _csv_fault(error: csv.Error) -> str:
         return "a quote opened in this row is never closed"
     if "expected after" in str(error):
         return 'a quote inside a quoted cell must be doubled ("")'
+    if "field larger" in str(error):
+        return f"a cell is longer than {MAX_CELL_CHARACTERS:,} characters; split it"
     return str(error)
 
 
@@ -220,7 +222,8 @@ def _text(file: BinaryIO, encoding: str, newline: str | None) -> Iterator[io.Tex
             text.seek(0)
         yield text
     finally:
-        text.detach()
+        if not file.closed:  # an iteration that was given up may end after the table was closed
+            text.detach()
 
 
 def _lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:

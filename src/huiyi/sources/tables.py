@@ -105,7 +105,7 @@ class Table:
         """SHA-256 of the bytes of the file."""
         digest = hashlib.sha256()
         self.file.seek(0)
-        while chunk := self.file.read(1 << 20):
+        while chunk := self.file.read(encodings.CHUNK_BYTES):
             digest.update(chunk)
         return digest.hexdigest()
 
