@@ -90,8 +90,8 @@ class HuggingFace:
             if blob.exists():
                 return
             with part.open("ab") as stream:
-                size = {"expected_size": about.size, "displayed_filename": file}
-                http_get(url, stream, resume_size=stream.tell(), headers=build_hf_headers(), **size)
+                headers = build_hf_headers()
+                http_get(url, stream, resume_size=stream.tell(), headers=headers, expected_size=about.size, displayed_filename=file)
             with part.open("rb") as stream:
                 checksum = hashlib.file_digest(stream, "sha256").hexdigest()
             if re.fullmatch("[0-9a-f]{64}", about.etag) and checksum != about.etag:  # large files go by their SHA-256
