@@ -75,9 +75,9 @@ class HuggingFace:
 
         The library itself starts anew in every run: a lost line would cost the whole gigabyte.
         """
-        from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+        from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_url
         from huggingface_hub.file_download import http_get, repo_folder_name
-        from huggingface_hub.utils import WeakFileLock, build_hf_headers
+        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # public, but not marked as such
 
         url = hf_hub_url(self.name, file, revision=commit)
         about = get_hf_file_metadata(url)
@@ -90,7 +90,7 @@ class HuggingFace:
             if blob.exists():
                 return
             with part.open("ab") as stream:
-                headers = build_hf_headers()
+                headers = {"authorization": f"Bearer {token}"} if (token := get_token()) else {}
                 http_get(url, stream, resume_size=stream.tell(), headers=headers, expected_size=about.size, displayed_filename=file)
             with part.open("rb") as stream:
                 checksum = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -182,7 +182,7 @@ def _rope_theta(fields: _Fields) -> float:
 
 def _changes_rope(parameters: Mapping[str, Any]) -> bool:
     kind = parameters.get("rope_type", parameters.get("type", "default"))
-    return kind != "default" or parameters.get("partial_rotary_factor", 1.0) != 1.0
+    return bool(kind != "default" or parameters.get("partial_rotary_factor", 1.0) != 1.0)
 
 
 def _bert(fields: _Fields, model_type: str) -> BertConfig:
