@@ -5,6 +5,7 @@ It knows nothing of terminals or HTTP. Results are frozen dataclasses.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from typing import Literal
 import numpy as np
 
 from huiyi import __version__, settings
+from huiyi.encoding import probes, selfcheck
 from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.selfcheck import Check, Comparison
 from huiyi.encoding.tokenizer import Tokenizer
 from huiyi.engines.checkpoint import open_checkpoint
-from huiyi.engines.hub import locate
-from huiyi.engines.openvino import OpenVINOEngine
+from huiyi.engines.hub import locate, pulled
+from huiyi.engines.openvino import OpenVINOEngine, resolve_precision
 from huiyi.errors import Conflict, InvalidInput, ModelFailed
 from huiyi.model import Model
 from huiyi.sources.outputs import require_table, write_table
@@ -35,22 +38,20 @@ Load = Callable[[str | None, str, int | None], Model]  # of a name or folder, a 
 Loader = Callable[[], Model]
 Encode = Callable[[Sequence[str]], Embedded]
 
-# A slice is one call of the encoder, small enough to lie in its queue whole, so that its batches do not depend on timing and a
-# resumed run gives the same bytes: no token is shorter than a byte, and a template takes fewer than TEMPLATE_BYTES tokens.
+# A slice is one call of the encoder: some thousand tokens, seconds on a slow machine. A text counts as some bytes more than it has,
+# so that empty ones do not come in millions.
 SLICE_BYTES = 32_768
-TEMPLATE_BYTES = 64
+TEXT_BYTES = 64
 # A longer text is cut before the tokenizer sees it: no model reads 32,768 tokens of 15 characters each.
 MOST_CHARACTERS = 500_000
 MATRIX_TEXTS = 30
 ROW_CHARACTERS = 8
-PROBE = "The quick check that a resumed run uses the same model. 会意"
+PROBE = "会意"
 
 
 def load(name_or_path: str | None = None, precision: str = "auto", threads: int | None = None) -> Model:
     """As `huiyi.load`."""
-    name = name_or_path or settings.default_model()
-    if name is None:
-        raise InvalidInput("no model is named: pass --model NAME (or a folder), or set HUIYI_MODEL")
+    name = _named(name_or_path)
     checkpoint = open_checkpoint(locate(name))
     tokenizer = Tokenizer(
         checkpoint.path,
@@ -60,7 +61,7 @@ def load(name_or_path: str | None = None, precision: str = "auto", threads: int 
         prompts=checkpoint.prompts,
         pooling=checkpoint.pooling,
     )
-    engine = OpenVINOEngine(checkpoint, precision, threads)
+    engine = OpenVINOEngine(checkpoint, precision, threads, settings.home() / "cache" / "weights")
     encoder = LocalEncoder(tokenizer, engine, space=checkpoint.digest, dimensions=checkpoint.dimensions)
     reopen = partial(load, name, precision, threads)
     return Model(encoder, name, checkpoint.prompts, checkpoint.default_prompt_name, checkpoint.normalize, reopen)
@@ -122,6 +123,61 @@ class ScoredFile:
     seconds: float
 
 
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that was downloaded whole. revision: as it was asked for, None for the hub's default."""
+
+    name: str
+    hub: str
+    revision: str | None
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class KnownModels:
+    models: tuple[KnownModel, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model folder holds. weights_mb: of the weights alone, by precision, 10^6 bytes; precision, threads: what auto means here.
+
+    dimensions: the widths that a vector may be cut to, as text. longest_tokens: what max_tokens may be raised to.
+    licence: as the folder's README states it, None where it does not.
+    """
+
+    name: str
+    path: str
+    family: str
+    parameters: int
+    weights_mb: dict[str, int]
+    layers: int
+    dim: int
+    dimensions: str
+    pooling: str
+    normalizes: bool
+    max_tokens: int
+    longest_tokens: int
+    prompts: dict[str, str]
+    licence: str | None
+    space: str
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class CheckedModel:
+    """comparison: with fp32 on the same weights, where a precision was asked for by name."""
+
+    name: str
+    precision: str
+    ok: bool
+    checks: tuple[Check, ...]
+    comparison: Comparison | None
+    seconds: float
+
+
 def embed_file(
     source: str | Path,
     output: Path,
@@ -173,7 +229,7 @@ def embed_file(
             rows = iter(table)
             for row in islice(rows, resumed):
                 clock.skip(row)
-            for piece in slices(rows, [column], SLICE_BYTES, TEMPLATE_BYTES + len((instruction or "").encode())):
+            for piece in slices(rows, [column], SLICE_BYTES, TEXT_BYTES):
                 made = _embed(table, piece, encode)
                 partial.append(made.vectors, int(made.tokens.sum()), _full(made, model))
                 clock.add(piece, made)
@@ -259,7 +315,7 @@ def similarity_file(
 
         def scored() -> Iterator[Cells]:
             nonlocal total, full
-            for piece in slices(table, pair, SLICE_BYTES, TEMPLATE_BYTES):
+            for piece in slices(table, pair, SLICE_BYTES, TEXT_BYTES):
                 made = _embed(table, piece, encode)
                 scores = _cosines(np.einsum("nd,nd->n", made.vectors[::2], made.vectors[1::2]))
                 total, full = total + float(scores.sum()), full + _full(made, model)
@@ -280,6 +336,102 @@ def similarity_file(
         model=model.name,
         seconds=clock.seconds(),
     )
+
+
+def model_pull(name: str, hub: str | None = None, revision: str | None = None) -> KnownModel:
+    """Download a model, or what is new of it; the hub's library shows its progress on standard error."""
+    return _known(locate(name, hub=hub, revision=revision, refresh=True), name, hub, revision)
+
+
+def model_list() -> KnownModels:
+    """What was downloaded and is still there, by name."""
+    return KnownModels(tuple(_known(model.path, model.name, model.hub, model.revision) for model in pulled()))
+
+
+def model_info(name_or_path: str | None = None) -> ModelInfo:
+    """What a model is; its weights are mapped, not run."""
+    name = _named(name_or_path)
+    folder = locate(name)
+    checkpoint = open_checkpoint(folder)
+    parameters = sum(tensor.data.size for tensor in checkpoint.weights.values())
+    widths = checkpoint.dimensions
+    return ModelInfo(
+        name=name,
+        path=str(folder),
+        family=checkpoint.family,
+        parameters=parameters,
+        weights_mb={precision: round(parameters * size / 1e6) for precision, size in (("fp32", 4), ("bf16", 2), ("int8", 1))},
+        layers=checkpoint.config.num_layers,
+        dim=checkpoint.config.hidden_size,
+        dimensions=f"{widths[0]} to {widths[-1]}" if isinstance(widths, range) else ", ".join(map(str, widths)),
+        pooling=checkpoint.pooling,
+        normalizes=checkpoint.normalize,
+        max_tokens=checkpoint.max_tokens,
+        longest_tokens=checkpoint.config.max_positions,
+        prompts=checkpoint.prompts,
+        licence=_licence(folder),
+        space=checkpoint.digest,
+        precision=resolve_precision("auto"),
+        threads=os.cpu_count() or 1,
+    )
+
+
+def model_check(
+    name_or_path: str | None = None,
+    precision: str = "auto",
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> CheckedModel:
+    """Whether a model's vectors are what its folder means, as `selfcheck.check` judges.
+
+    A precision other than auto and fp32 is compared with fp32 over 200 texts, which takes as long as embedding them twice.
+    """
+    name, began = _named(name_or_path), monotonic()
+    folder = locate(name)
+    checkpoint = open_checkpoint(folder)
+    resolved = resolve_precision(precision)
+    with load(str(folder), precision, threads) as model:
+        say(f"{name} in {resolved}: looking at its vectors")
+        report = selfcheck.check(model.encoder, resolved, checkpoint.pooling == "last", _published_sha256(checkpoint.path))
+        compares = precision not in ("auto", "fp32")
+        if compares:
+            say(f"comparing {resolved} with fp32 over {len(probes.TEXTS)} texts")
+            vectors = _encoding(model, truncate="end")(probes.TEXTS).vectors
+    comparison = None
+    if compares:
+        with load(str(folder), "fp32", threads) as reference:
+            comparison = selfcheck.compare(vectors, _encoding(reference, truncate="end")(probes.TEXTS).vectors, probes.TEXTS, resolved)
+    ok = report.ok and (comparison is None or comparison.ok)
+    return CheckedModel(name, resolved, ok, report.checks, comparison, monotonic() - began)
+
+
+def _named(name_or_path: str | None) -> str:
+    name = name_or_path or settings.default_model()
+    if name is None:
+        raise InvalidInput("no model is named: pass --model NAME (or a folder), or set HUIYI_MODEL")
+    return name
+
+
+def _known(path: Path, name: str, hub: str | None, revision: str | None) -> KnownModel:
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return KnownModel(name, hub or settings.hub(), revision, str(path), size)
+
+
+def _licence(folder: Path) -> str | None:
+    """From the head of the model card, where hubs put it."""
+    card = folder / "README.md"
+    head = re.match(r"---\n(.*?)\n---", card.read_text("utf-8", errors="replace"), re.DOTALL) if card.is_file() else None
+    found = re.search(r"^license: *(\S+)", head[1], re.MULTILINE) if head else None
+    return found[1] if found else None
+
+
+def _published_sha256(folder: Path) -> str | None:
+    """The digest of a weights file that has the size of the published one; None for all others."""
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or weights.stat().st_size != selfcheck.PUBLISHED_BYTES:
+        return None
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _encoding(

@@ -123,6 +123,11 @@ def test_each_fault_is_seen_by_its_name(broken: type[FakeEncoder], names: set[st
         assert {c.name for c in report.failed} <= names | {"dimensions"}
 
 
+def test_a_number_that_is_none_is_said_in_words() -> None:
+    (unit_length,) = [c for c in selfcheck.check(NotANumber()).checks if c.name == "unit length"]
+    assert (unit_length.ok, unit_length.value, unit_length.note) == (False, None, "NaN or infinite numbers")
+
+
 def test_the_words_of_the_encoder_are_the_reason() -> None:
     (failed,) = [c for c in selfcheck.check(FailsOnEmpty()).failed if c.name == "empty text"]
     assert failed.note == "zero vector"
@@ -177,7 +182,7 @@ class Published(FakeEncoder):
 
 
 def published(encoder: FakeEncoder, sha256: str | None) -> selfcheck.Check:
-    (found,) = [c for c in selfcheck.check(encoder, weights_sha256=sha256).checks if c.name == "published values"]
+    (found,) = [c for c in selfcheck.check(encoder, last_token=True, weights_sha256=sha256).checks if c.name == "published values"]
     return found
 
 
@@ -207,24 +212,35 @@ class Rounded(FakeEncoder):
         return sound + self.noise * np.linalg.norm(sound) / 8 * np.random.default_rng(len(words)).standard_normal(self.dim)
 
 
-def test_two_encoders_of_the_same_weights_are_compared_text_by_text() -> None:
-    same = selfcheck.compare(FakeEncoder(), FakeEncoder())
-    assert same.ok
-    assert (same.texts, same.same_nearest) == (200, 1.0)
-    assert same.min_cosine == pytest.approx(1)
+def compared(encoder: FakeEncoder) -> selfcheck.Comparison:
+    vectors, reference = (each.embed(probes.TEXTS).vectors for each in (encoder, FakeEncoder()))
+    return selfcheck.compare(vectors, reference, probes.TEXTS)
 
-    near = selfcheck.compare(Rounded(0.03), FakeEncoder())
-    far = selfcheck.compare(Rounded(0.3), FakeEncoder())
-    assert near.ok
-    assert not far.ok
-    assert far.min_cosine < near.min_cosine < 1
+
+def test_two_encoders_of_the_same_weights_are_compared_text_by_text() -> None:
+    same, near, far = compared(FakeEncoder()), compared(Rounded(0.03)), compared(Rounded(0.3))
+    assert (same.ok, near.ok, far.ok) == (True, True, False)
+    assert (same.texts, same.same_nearest) == (200, 1.0)
+    assert far.min_cosine < near.min_cosine < same.min_cosine == pytest.approx(1)
+    assert far.same_nearest < 1
     assert far.min_cosine == far.worst[0][1] <= far.worst[1][1]
     assert far.worst[0][0] in probes.TEXTS
 
 
-def test_encoders_of_two_widths_are_not_compared() -> None:
+def test_one_text_far_off_is_enough() -> None:
+    vectors = FakeEncoder().embed(probes.TEXTS).vectors
+    off = vectors.copy()
+    off[7:8] = unit(vectors[7:8] + 0.5 * vectors[8:9])
+    compared = selfcheck.compare(off, vectors, probes.TEXTS)
+    assert compared.mean_cosine > compared.limit
+    assert not compared.ok
+    assert compared.worst[0][0] == probes.TEXTS[7]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "texts"), [((2, 8), (2, 4), 2), ((2, 8), (3, 8), 2), ((1, 8), (1, 8), 1)])
+def test_what_cannot_be_compared_is_refused(ours: tuple[int, int], theirs: tuple[int, int], texts: int) -> None:
     with pytest.raises(InvalidInput):
-        selfcheck.compare(FakeEncoder(dim=32), FakeEncoder(dim=64))
+        selfcheck.compare(np.ones(ours, np.float32), np.ones(theirs, np.float32), ["text"] * texts)
 
 
 def test_the_probe_texts_are_two_hundred_different_ones() -> None:

@@ -1,4 +1,4 @@
-"""The texts with which encoders are tried: FEW (8, for start-up checks) and TEXTS (200, for comparing two encoders). All written here.
+"""The texts with which encoders are tried, all written here: FEW (8, for start-up checks) and TEXTS (200, to compare two encoders).
 
 Several languages and scripts, one word to several hundred; fixed for good, since stored vectors of FEW prove that two encoders are one.
 """

@@ -1,11 +1,11 @@
 """Does this encoder give the vectors its checkpoint means? Behaviour every model must show, and the published numbers of one of them.
 
-`check` runs before a server says that it is ready and behind `huiyi model check`; `compare` holds two encoders of the same weights
-against each other (int8 against fp32). Knows encoders only: no engine, no file, no HTTP. It judges what an encoder does, never a name.
+`check` stands behind `huiyi model check`; `compare` holds two encoders of the same weights against each other (int8 against fp32).
+Knows encoders only: no engine, no file, no HTTP. It judges what an encoder does, never a name.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,11 +16,12 @@ from huiyi.errors import HuiyiError, InvalidInput, ModelFailed
 from huiyi.types import Encoder, Floats
 
 CLOSE = {"int8": 0.998}  # cosine of a text in company to the same text alone; activations are quantised by groups in int8
-CLOSE_DEFAULT = 0.9999  # DESIGN.md section 6, the batching law
-SAME_WEIGHTS = {"int8": 0.995}  # DESIGN.md section 2: from here on two encoders are one space
+CLOSE_DEFAULT = 0.9999
+SAME_WEIGHTS = {"int8": 0.995}  # from here on two encoders are one space
 SAME_WEIGHTS_DEFAULT = 0.999
 
-# sha256 of the one model.safetensors of Qwen/Qwen3-Embedding-0.6B, revision 97b0c61 (1,191,586,416 bytes), whose numbers these are.
+# The one weights file of Qwen/Qwen3-Embedding-0.6B, revision 97b0c61, whose numbers these are: model.safetensors.
+PUBLISHED_BYTES = 1_191_586_416
 PUBLISHED_SHA256 = "0437e45c94563b09e13cb7a64478fc406947a93cb34a7e05870fc8dcd48e23fd"
 # The model card's example: two queries with the default task against two documents, and the scores it prints.
 CARD_QUERIES = ("What is the capital of China?", "Explain gravity")
@@ -66,6 +67,7 @@ class Comparison:
     """How far two encoders agree over `texts` texts, by the cosine of a text's two vectors.
 
     same_nearest: share of texts whose nearest other text is the same one under both. worst: (text, cosine), least alike first.
+    limit: what the mean has to reach; no text may be four times as far off.
     """
 
     texts: int
@@ -74,10 +76,7 @@ class Comparison:
     same_nearest: float
     worst: tuple[tuple[str, float], ...]
     limit: float
-
-    @property
-    def ok(self) -> bool:
-        return self.min_cosine >= self.limit
+    ok: bool
 
 
 @dataclass(frozen=True)
@@ -113,26 +112,30 @@ def check(encoder: Encoder, precision: str = "fp32", last_token: bool = False, w
     return Report(tuple(_guarded(name, look, subject) for name, look in _LOOKS.items()))
 
 
-def compare(encoder: Encoder, reference: Encoder, texts: Sequence[str] = probes.TEXTS, precision: str = "int8") -> Comparison:
-    """`encoder` against `reference`, two encoders of the same weights; `precision` of the first sets the limit."""
-    if len(texts) < 2 or encoder.dim != reference.dim:
-        raise InvalidInput("Comparing two encoders needs two texts or more and vectors of one width.")
-    ours, theirs = encoder.embed(texts).vectors, reference.embed(texts).vectors
-    cosines = _cosines(ours, theirs)
-    worst = np.argsort(cosines, kind="stable")[:5]
+def compare(vectors: Floats, reference: Floats, texts: Sequence[str], precision: str = "int8") -> Comparison:
+    """Unit vectors [n, dim] of two encoders of the same weights for the same `texts`; `precision` of the first sets the limit."""
+    if vectors.shape != reference.shape or len(texts) < 2:
+        raise InvalidInput(
+            f"two encoders are compared over two texts or more, and by vectors of one width, not {vectors.shape} and {reference.shape}"
+        )
+    cosines = _cosines(vectors, reference)
+    lowest, mean = float(cosines.min()), float(cosines.mean())
+    limit = SAME_WEIGHTS.get(precision, SAME_WEIGHTS_DEFAULT)
     return Comparison(
         texts=len(texts),
-        min_cosine=float(cosines.min()),
-        mean_cosine=float(cosines.mean()),
-        same_nearest=float((_nearest(ours) == _nearest(theirs)).mean()),
-        worst=tuple((texts[i], float(cosines[i])) for i in worst),
-        limit=SAME_WEIGHTS.get(precision, SAME_WEIGHTS_DEFAULT),
+        min_cosine=lowest,
+        mean_cosine=mean,
+        same_nearest=float((_nearest(vectors) == _nearest(reference)).mean()),
+        worst=tuple((texts[i], float(cosines[i])) for i in np.argsort(cosines, kind="stable")[:5]),
+        limit=limit,
+        ok=mean >= limit and 1 - lowest <= 4 * (1 - limit),
     )
 
 
 def _guarded(name: str, look: Callable[[str, _Subject], Check], it: _Subject) -> Check:
     try:
-        return look(name, it)
+        check = look(name, it)
+        return replace(check, value=None, note="NaN or infinite numbers") if check.value is not None and np.isnan(check.value) else check
     except HuiyiError as error:
         return Check(name, False, note=str(error))
 
@@ -195,7 +198,7 @@ def _dimensions(name: str, it: _Subject) -> Check:
 
 def _published(name: str, it: _Subject) -> Check:
     """The model card's four scores and two vectors printed elsewhere; only the real weights can pass, and no machine of ours holds them."""
-    if it.encoder.dim != 1024:
+    if it.encoder.dim != 1024 or not it.last_token:
         return Check(name, None, note="skipped: they are of Qwen3-Embedding-0.6B, and this checkpoint has another shape")
     scores = it.encoder.embed(CARD_QUERIES, kind="query").vectors @ it.vectors(*CARD_DOCUMENTS).T
     hello, deep = it.vectors("hello world", "What is Deep Learning?")
@@ -238,7 +241,6 @@ def _stretched(encoder: Encoder) -> str:
 
 
 def _is_unit(name: str, vectors: Floats) -> Check:
-    """NaN and Inf fail here too: no comparison with them is true."""
     off = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max())
     return Check(name, off <= 1e-4, off, "<= 0.0001")
 
