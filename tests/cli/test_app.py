@@ -42,14 +42,14 @@ def test_help_of_a_command_needs_no_model(command) -> None:
     ended, *loaded = done.stdout.splitlines()[-1].split()
     assert ended == "0"
     assert "typer" in loaded
-    assert not {"torch", "openvino", "numpy", "rich", "openpyxl", "pyarrow", "huiyi.workspace"} & set(loaded)
+    assert not {"torch", "openvino", "numpy", "openpyxl", "pyarrow", "huiyi.workspace"} & set(loaded)
 
 
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
         (["nonsense"], 2, "huiyi: No such command 'nonsense' (see huiyi --help)"),
-        (["--nonsense"], 2, "huiyi: No such option: --nonsense (see huiyi --help)"),
+        (["--nonsense"], 2, "huiyi: No such option"),
         (["embed", "in.txt"], 2, "huiyi: Missing option '--output' / '-o' (see huiyi embed --help)"),
         (["similarity", "a", "b", "--threads", "x"], 2, "huiyi: Invalid value for '--threads': "),
         (["embed", "gone.txt", "-o", "out.npy"], 1, "huiyi: there is no file gone.txt"),

@@ -105,6 +105,7 @@ class PartialVectors:
         assert self.done.rows == self.rows
         self._keep()
         if self.output.suffix == ".npy":
+            self._file.close()
             self.path.replace(self.output)
         else:
             vectors: Floats = np.memmap(self.path, "<f4", "r", self._start, (self.rows, self.dim))
