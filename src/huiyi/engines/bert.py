@@ -3,11 +3,14 @@
 Knows the mathematics of one family and nothing of batches. Source of the shape: transformers' modeling_bert and modeling_xlm_roberta.
 """
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from huiyi.engines.checkpoint import BertConfig, Checkpoint, Weights
 from huiyi.engines.graph import Node, Precision, ints, layer_norm, linear, ops, prepared, scalar, stack
+from huiyi.engines.prepared import Prepared
 from huiyi.engines.weights import Tensor
 from huiyi.types import Floats, Ids
 
@@ -17,7 +20,8 @@ class Bert:
 
     causal = False
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: Precision, kept: Prepared) -> None:
+        del kept  # these models are small: what is derived is made in memory
         assert isinstance(checkpoint.config, BertConfig)
         self.config: BertConfig = checkpoint.config
         self.heads = self.kv_heads = self.config.num_heads
@@ -36,22 +40,26 @@ class Bert:
         )
         centred = hidden - hidden.mean(axis=1, keepdims=True)
         scale = np.sqrt(np.mean(centred * centred, axis=1, keepdims=True) + np.float32(self.config.layer_norm_eps))
-        return centred / scale * self._vector(name + "LayerNorm.weight") + self._vector(name + "LayerNorm.bias")
+        normed: Floats = centred / scale * self._vector(name + "LayerNorm.weight") + self._vector(name + "LayerNorm.bias")
+        return normed
 
-    def extras(self, positions: NDArray[np.int64]) -> list[Floats]:
-        return []
-
-    def extra_inputs(self) -> list[Node]:
-        return []
-
-    def qkv(self, layer: int, hidden: Node, extras: list[Node]) -> tuple[Node, Node, Node]:
+    def project(self, layer: int, hidden: Node) -> list[Node]:
         names = [f"encoder.layer.{layer}.attention.self.{which}" for which in ("query", "key", "value")]
         weight = stack([self._weights[name + ".weight"] for name in names])
         bias = np.concatenate([self._vector(name + ".bias") for name in names])
         width = self.config.hidden_size
-        parts = ops.variadic_split(linear(hidden, prepared(weight, self._precision), bias), ints(1), ints(width, width, width)).outputs()
-        q, k, v = (ops.reshape(part, ints(-1, self.heads, self.head_dim), False) for part in parts)
-        return ops.multiply(q, scalar(self.head_dim**-0.5)), k, v
+        together = linear(hidden, prepared(weight, self._precision), bias)
+        parts: list[Node] = ops.variadic_split(together, ints(1), ints(width, width, width)).outputs()
+        return parts
+
+    def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
+        return []
+
+    def layer_values(self, layer: int) -> list[Floats]:
+        return []
+
+    def turn(self, which: Literal["q", "k"], x: Node, token_values: list[Node], layer_values: list[Node]) -> Node:
+        return ops.multiply(x, scalar(self.head_dim**-0.5)) if which == "q" else x
 
     def mix(self, layer: int, hidden: Node, attended: Node) -> Node:
         name = f"encoder.layer.{layer}."

@@ -1,26 +1,45 @@
 """The CPU engine: a checkpoint's blocks compiled by OpenVINO, run over packed batches, long texts in slices.
 
-Owns batches, positions and pooling; the mathematics of a family lies in qwen3.py and bert.py. Not thread-safe: one worker calls it.
+The mathematics of a family lies in qwen3.py and bert.py, the arithmetic of batches in packing.py. Not thread-safe: one worker calls it.
 A model whose longest text is quick is one graph; a larger one is a graph a layer with attention between them, so that a long text
 can pause anywhere and attention skips what causality hides.
 """
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import astuple, dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from huiyi.engines.bert import Bert
 from huiyi.engines.checkpoint import Checkpoint
-from huiyi.engines.graph import MASKED, Node, Precision, Rows, Type, attention, ints, model, ops, ov, parameter
+from huiyi.engines.graph import (
+    Node,
+    Precision,
+    Rows,
+    Type,
+    as_type,
+    attention,
+    gather,
+    ints,
+    model,
+    ops,
+    ov,
+    parameter,
+    split_heads,
+)
+from huiyi.engines.packing import RowArrays, batch_rows, mean_pool, span_rows, spans
+from huiyi.engines.prepared import Prepared
 from huiyi.engines.qwen3 import Qwen3
 from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids
 
-SLICE_TOKENS = 512  # best of 512, 1,024 and 2,048 (cache), see docs/decisions.md
+SLICE_TOKENS = (
+    256  # a graph a layer holds 44 KB a token for its intermediates: 4 % slower than 512 and 0.3 GB smaller, see docs/decisions.md
+)
+LONG_TOKENS = 512  # texts up to this length go whole
 STEP_SECONDS = 0.5  # how long a long text works before others may go in between
 ONE_GRAPH_FLOP = 0.4e12  # a second or less on two ordinary cores
 QUANTISATION_GROUP = 1024  # widest group of activations that shares a scale
@@ -38,16 +57,20 @@ class Family(Protocol):
         """float32 [tokens, hidden]: what the first layer reads."""
         ...
 
-    def extras(self, positions: NDArray[np.int64]) -> list[Floats]:
-        """What every layer needs to know of the positions, a row a token."""
+    def project(self, layer: int, hidden: Node) -> list[Node]:
+        """q [tokens, heads · head_dim], k and v [tokens, kv_heads · head_dim], as they leave their weights."""
         ...
 
-    def extra_inputs(self) -> list[Node]:
-        """Graph inputs for `extras`."""
+    def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
+        """What `turn` needs to know of each token: arrays [tokens, 1, head_dim]."""
         ...
 
-    def qkv(self, layer: int, hidden: Node, extras: list[Node]) -> tuple[Node, Node, Node]:
-        """q (scaled) [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim]."""
+    def layer_values(self, layer: int) -> list[Floats]:
+        """What `turn` needs to know of the layer: arrays [head_dim]."""
+        ...
+
+    def turn(self, which: Literal["q", "k"], x: Node, token_values: list[Node], layer_values: list[Node]) -> Node:
+        """Queries (to be scaled here) or keys [rows, longest, heads, head_dim], made ready to be multiplied."""
         ...
 
     def mix(self, layer: int, hidden: Node, attended: Node) -> Node:
@@ -59,24 +82,15 @@ class Family(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class RowArrays:
-    """Values for `graph.Rows`."""
-
-    queries: Ids
-    keys: Ids
-    mask: Floats
-    back: Ids
-
-
 class OpenVINOEngine:
     """An `Engine` on the CPU.
 
     precision: auto (bf16 where the CPU has it, else fp32), fp32, bf16 or int8 (int8 weights and activations, bf16 between them).
-    threads: default all cores. Raises InvalidInput for what this CPU cannot do.
+    threads: default all cores. cache_dir: where prepared weights are kept (0.2 GB for the 0.6B model in bf16, 0.4 in int8), None: nowhere.
+    Raises InvalidInput for what this CPU cannot do.
     """
 
-    def __init__(self, checkpoint: Checkpoint, precision: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: str = "auto", threads: int | None = None, cache_dir: Path | None = None) -> None:
         core = ov.Core()
         self.precision: Precision = resolve_precision(precision, core)
         self.threads = threads
@@ -84,121 +98,84 @@ class OpenVINOEngine:
         self.max_tokens = checkpoint.max_tokens
         self._layers = checkpoint.config.num_layers
         self._pooling = checkpoint.pooling
-        self._family: Family = (Qwen3 if checkpoint.family == "qwen3" else Bert)(checkpoint, self.precision)
+        kept = Prepared(cache_dir and cache_dir / f"{checkpoint.digest}-{self.precision}")
+        self._family: Family = (Qwen3 if checkpoint.family == "qwen3" else Bert)(checkpoint, self.precision, kept)
         self._bf16 = self.precision != "fp32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._between = Type.bf16 if self._bf16 else Type.f32  # type of q, k, v and attention's answer between two graphs
         self._core = core
         self._options = self._compile_options(checkpoint)
         whole = _flop(checkpoint) <= ONE_GRAPH_FLOP
-        self.long_tokens = self.max_tokens if whole else min(SLICE_TOKENS, self.max_tokens)
+        self.long_tokens = self.max_tokens if whole else min(LONG_TOKENS, self.max_tokens)
+        family = self._family
+        self._widths = [heads * family.head_dim for heads in (family.heads, family.kv_heads, family.kv_heads)]
+        self._layer_values = [self._family.layer_values(layer) for layer in range(self._layers)]
         self._whole = self._compile_whole() if whole else None
         self._stages = [] if whole else [self._compile_stage(i) for i in range(self._layers + 1)]
         self._attention = None if whole else self._compile_attention()
+        self.forward([np.zeros(1, np.int32)])  # the first run packs the weights; after it the mapped files are not read again
+        kept.release()
+        checkpoint.weights.release()
 
     def forward(self, batch: Sequence[Ids]) -> Floats:
         lengths = np.array([len(ids) for ids in batch])
         positions = np.concatenate([np.arange(n) for n in lengths])
-        hidden, extras = self._family.embed(np.concatenate(batch), positions), self._family.extras(positions)
-        rows, last, pick = self._rows(lengths)
+        hidden, tokens = self._family.embed(np.concatenate(batch), positions), self._family.token_values(positions)
+        rows, last, pick = batch_rows(lengths, self._family.causal, self._pooling)
         if self._whole:
-            (out,) = self._whole(hidden, *extras, *_values(rows), *_values(last), pick)
-        else:
-            out = self._run_stages(hidden, extras, rows, last, pick)
-        return self._pool(out.data, lengths)
+            (out,) = self._whole(hidden, *tokens, *rows.values(), *last.values(), pick)
+            return self._pool(out.data, lengths)
+        passing = _Passing(hidden, self._widths, self._between)
+        for layer in range(self._layers):
+            attended = self._attend(layer - 1, passing.qkv, tokens, tokens, rows) if layer else None
+            for start, end in passing.spans:
+                passing.run(self._stages[layer], attended and _part(attended, start, end), start, end)
+            passing.turn()
+        attended = self._attend(self._layers - 1, passing.qkv, tokens, tokens, last)
+        ends = [
+            np.array(self._stages[-1](_part(attended, start, end), passing.hidden.data[pick[start:end]])[0].data)
+            for start, end in spans(len(pick), SLICE_TOKENS)
+        ]
+        return self._pool(np.concatenate(ends), lengths)
 
     def steps(self, ids: Ids) -> Generator[None, None, Floats]:
+        """Layer by layer and slice by slice; nothing that another batch would overwrite is needed after a pause."""
         if self._whole:
-            return self.forward([ids])[0]
-        return (yield from self._long(ids))
-
-    def _run_stages(self, hidden: Any, extras: list[Floats], rows: RowArrays, last: RowArrays, pick: Ids) -> ov.Tensor:
-        assert self._attention
-        tokens = len(hidden)
-        qkv, attended = self._qkv_buffers(tokens), ov.Tensor(self._between, [tokens, self._family.heads * self._family.head_dim])
-        now, then = (ov.Tensor(Type.f32, [tokens, self.dim]) for _ in range(2))
-        now.data[:] = hidden
-        self._stages[0](now, *extras, into=qkv)
-        for stage in self._stages[1:-1]:
-            self._attention(*qkv, *_values(rows), into=[attended])
-            stage(attended, now, *extras, into=[then, *qkv])
-            now, then = then, now
-        (attended,) = self._attention(*qkv, *_values(last))
-        return self._stages[-1](attended, now.data[pick])[0]
-
-    def _long(self, ids: Ids) -> Generator[None, None, Floats]:
-        """Layer by layer, slice by slice; what other batches would overwrite is copied out before each pause."""
-        assert self._attention
-        family, total = self._family, len(ids)
-        positions = np.arange(total)
-        extras = family.extras(positions)
-        spans = [(start, min(start + SLICE_TOKENS, total)) for start in range(0, total, SLICE_TOKENS)]
-        hidden = family.embed(ids, positions)
-        now, then = self._qkv_buffers(total), self._qkv_buffers(total)
+            row: Floats = self.forward([ids])[0]
+            return row
+        family, positions = self._family, np.arange(len(ids))
+        tokens, passing = family.token_values(positions), _Passing(family.embed(ids, positions), self._widths, self._between)
         began = time.perf_counter()
         for layer in range(self._layers):
-            for start, end in spans:
-                part = [extra[start:end] for extra in extras]
-                if layer == 0:
-                    outputs = self._stages[0](hidden[start:end], *part)
-                else:
-                    (attended,) = self._attend_span(now, start, end)
-                    new_hidden, *outputs = self._stages[layer](attended, hidden[start:end], *part)
-                    hidden[start:end] = new_hidden.data
-                for buffer, output in zip(then, outputs, strict=True):
-                    buffer.data[start:end] = output.data
+            for start, end in passing.spans:
+                attended = self._attend_span(layer - 1, passing.qkv, tokens, start, end) if layer else None
+                passing.run(self._stages[layer], attended, start, end)
                 if time.perf_counter() - began > STEP_SECONDS:
                     yield
                     began = time.perf_counter()
-            now, then = then, now
-        finals = spans if self._pooling == "mean" else [(total - 1, total) if self._pooling == "last" else (0, 1)]
-        rows = []
-        for start, end in finals:
-            (attended,) = self._attend_span(now, start, end)
-            (out,) = self._stages[-1](attended, hidden[start:end])
-            rows.append(np.array(out.data))
+            passing.turn()
+        ends = passing.spans if self._pooling == "mean" else [(len(ids) - 1, len(ids)) if self._pooling == "last" else (0, 1)]
+        rows: list[Floats] = []
+        for start, end in ends:
+            attended = self._attend_span(self._layers - 1, passing.qkv, tokens, start, end)
+            rows.append(np.array(self._stages[-1](attended, passing.hidden.data[start:end])[0].data))
             yield
         pooled: Floats = family.finish(np.concatenate(rows)).mean(axis=0)
         return pooled
 
-    def _qkv_buffers(self, total: int) -> list[ov.Tensor]:
-        family = self._family
-        return [ov.Tensor(self._between, [total, heads, family.head_dim]) for heads in (family.heads, family.kv_heads, family.kv_heads)]
-
-    def _attend_span(self, qkv: list[ov.Tensor], start: int, end: int) -> list[ov.Tensor]:
-        """Attention of the queries start:end over all keys they may see."""
-        assert self._attention
+    def _attend_span(self, layer: int, qkv: list[ov.Tensor], tokens: list[Floats], start: int, end: int) -> ov.Tensor:
+        """Attention of the queries start:end of one text over all the keys they may see."""
         seen = end if self._family.causal else qkv[0].shape[0]
-        count = end - start
-        mask = np.zeros((1, 1, count if self._family.causal else 1, seen), np.float32)
-        if self._family.causal:
-            mask[..., start:] = np.triu(np.full((count, count), MASKED), 1)
-        rows = RowArrays(_range(count)[None], _range(seen)[None], mask, _range(count))
-        return self._attention(_part(qkv[0], start, end), _part(qkv[1], 0, seen), _part(qkv[2], 0, seen), *_values(rows))
+        rows = span_rows(start, end, seen, self._family.causal)
+        part = [_part(qkv[0], start, end), _part(qkv[1], 0, seen), _part(qkv[2], 0, seen)]
+        return self._attend(layer, part, [value[start:end] for value in tokens], [value[:seen] for value in tokens], rows)
 
-    def _rows(self, lengths: NDArray[np.int64]) -> tuple[RowArrays, RowArrays, Ids]:
-        """Where attention finds its tokens, the same for the last layer, and the tokens whose answer the last layer gives."""
-        longest, starts = int(lengths.max()), np.cumsum(lengths) - lengths
-        columns = np.arange(longest)
-        real = columns < lengths[:, None]
-        where = np.asarray(starts[:, None] + np.minimum(columns, lengths[:, None] - 1), np.int32)
-        padding = np.where(real, np.float32(0), MASKED)[:, None, None, :]
-        back = np.flatnonzero(real).astype(np.int32)
-        # Causal and padded on the right: no real token can see padding, so one triangle serves every row.
-        mask = np.triu(np.full((1, 1, longest, longest), MASKED), 1) if self._family.causal else padding
-        rows = RowArrays(where, where, mask, back)
-        if self._pooling == "mean":
-            return rows, rows, _range(int(lengths.sum()))
-        pick = (starts + lengths - 1 if self._pooling == "last" else starts).astype(np.int32)
-        if self._family.causal and self._pooling == "cls":
-            padding = np.where(columns == 0, np.float32(0), MASKED)[None, None, None, :]
-        return rows, RowArrays(pick[:, None], where, padding, _range(len(lengths))), pick
+    def _attend(self, layer: int, qkv: list[ov.Tensor], q_tokens: list[Floats], k_tokens: list[Floats], rows: RowArrays) -> ov.Tensor:
+        assert self._attention
+        return self._attention(*qkv, *q_tokens, *k_tokens, *self._layer_values[layer], *rows.values())[0]
 
     def _pool(self, hidden: Floats, lengths: NDArray[np.int64]) -> Floats:
-        finished = self._family.finish(np.array(hidden))
-        if self._pooling != "mean":
-            return finished
-        sums = np.add.reduceat(finished, np.cumsum(lengths) - lengths, axis=0)
-        return np.asarray(sums / lengths[:, None], np.float32)
+        finished = self._family.finish(hidden)
+        return mean_pool(finished, lengths) if self._pooling == "mean" else finished
 
     def _compile_options(self, checkpoint: Checkpoint) -> dict[str, Any]:
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32", "NUM_STREAMS": 1}
@@ -210,17 +187,16 @@ class OpenVINOEngine:
 
     def _compile_whole(self) -> "_Compiled":
         family = self._family
-        hidden = inputs = parameter([-1, self.dim])
-        extras, rows, last = family.extra_inputs(), Rows.parameters(), Rows.parameters()
+        hidden = given = parameter([-1, self.dim])
+        tokens, rows, last = self._token_inputs(), Rows.parameters(), Rows.parameters()
         pick = parameter([-1], Type.i32)
-        first = hidden
         for layer in range(self._layers):
             final = layer == self._layers - 1
-            q, k, v = family.qkv(layer, hidden, extras)
-            attended = self._attend(q, k, v, last if final else rows)
+            q, k, v = family.project(layer, hidden)
+            values = [ops.constant(value) for value in family.layer_values(layer)]
+            attended = self._attention_nodes(q, k, v, tokens, tokens, values, last if final else rows)
             hidden = family.mix(layer, ops.gather(hidden, pick, ints(0)) if final else hidden, attended)
-        del inputs
-        return self._compile([hidden], [first, *extras, *rows.inputs(), *last.inputs(), pick], "whole")
+        return self._compile([hidden], [given, *tokens, *rows.inputs(), *last.inputs(), pick], "whole")
 
     def _compile_stage(self, stage: int) -> "_Compiled":
         """Stage i ends layer i - 1 (not for the first) and begins layer i (not for the last)."""
@@ -230,61 +206,93 @@ class OpenVINOEngine:
         if stage > 0:
             attended = parameter([-1, family.heads * family.head_dim], self._between)
             inputs.insert(0, attended)
-            hidden = family.mix(stage - 1, hidden, self._widen(attended))
+            hidden = family.mix(stage - 1, hidden, as_type(attended, Type.f32))
             outputs.append(hidden)
         if stage < self._layers:
-            extras = family.extra_inputs()
-            inputs += extras
-            outputs += [self._narrow(x) for x in family.qkv(stage, hidden, extras)]
+            outputs += [as_type(x, self._between) for x in family.project(stage, hidden)]
         return self._compile(outputs, inputs, f"stage{stage}")
 
     def _compile_attention(self) -> "_Compiled":
         family, rows = self._family, Rows.parameters()
-        q, k, v = (parameter([-1, n, family.head_dim], self._between) for n in (family.heads, family.kv_heads, family.kv_heads))
-        attended = self._attend(self._widen(q), self._widen(k), self._widen(v), rows)
-        return self._compile([self._narrow(attended)], [q, k, v, *rows.inputs()], "attention")
+        qkv = [parameter([-1, width], self._between) for width in self._widths]
+        q_tokens, k_tokens = self._token_inputs(), self._token_inputs()
+        values = [parameter([family.head_dim]) for _ in family.layer_values(0)]
+        q, k, v = (as_type(x, Type.f32) for x in qkv)
+        attended = self._attention_nodes(q, k, v, q_tokens, k_tokens, values, rows)
+        return self._compile([as_type(attended, self._between)], [*qkv, *q_tokens, *k_tokens, *values, *rows.inputs()], "attention")
 
-    def _attend(self, q: Node, k: Node, v: Node, rows: Rows) -> Node:
-        return attention(q, k, v, rows, self._family.heads, self._family.kv_heads, self._family.head_dim)
+    def _attention_nodes(
+        self, q: Node, k: Node, v: Node, q_tokens: list[Node], k_tokens: list[Node], values: list[Node], rows: Rows
+    ) -> Node:
+        family = self._family
+        q, k, v = (
+            split_heads(gather(x, where), heads, family.head_dim)
+            for x, where, heads in ((q, rows.queries, family.heads), (k, rows.keys, family.kv_heads), (v, rows.keys, family.kv_heads))
+        )
+        q = family.turn("q", q, [gather(value, rows.queries) for value in q_tokens], values)
+        k = family.turn("k", k, [gather(value, rows.keys) for value in k_tokens], values)
+        return attention(q, k, v, rows)
 
-    def _narrow(self, x: Node) -> Node:
-        return ops.convert(x, self._between) if self._bf16 else x
-
-    def _widen(self, x: Node) -> Node:
-        return ops.convert(x, Type.f32) if self._bf16 else x
+    def _token_inputs(self) -> list[Node]:
+        return [parameter([-1, 1, self._family.head_dim]) for _ in self._family.token_values(np.arange(1))]
 
     def _compile(self, outputs: list[Node], inputs: list[Node], name: str) -> "_Compiled":
         return _Compiled(self._core.compile_model(model(outputs, inputs, name), "CPU", self._options))
 
 
 class _Compiled:
-    """A compiled graph as a function of tensors. The tensors it returns are overwritten by its next call."""
+    """A compiled graph as a function of tensors. What it returns is overwritten by its next call, unless `into` says where to write."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
 
-    def __call__(self, *inputs: Any, into: list[ov.Tensor] | None = None) -> list[ov.Tensor]:
-        """`into`: tensors of the right shapes to write to, so that many graphs share one set."""
+    def __call__(self, *inputs: Any, into: Sequence[ov.Tensor] = ()) -> list[ov.Tensor]:
         for index, value in enumerate(inputs):
             tensor = value if isinstance(value, ov.Tensor) else ov.Tensor(np.ascontiguousarray(value), shared_memory=True)
             self._request.set_input_tensor(index, tensor)
-        for index, tensor in enumerate(into or []):
+        for index, tensor in enumerate(into):
             self._request.set_output_tensor(index, tensor)
         self._request.infer()
         return [self._request.get_output_tensor(index) for index in self._outputs]
 
 
+class _Passing:
+    """What passes from layer to layer: hidden [tokens, width] and q, k, v, each in two buffers, one read while the other is written."""
+
+    def __init__(self, hidden: Floats, widths: list[int], kind: Type) -> None:
+        self.spans = spans(len(hidden), SLICE_TOKENS)
+        self.hidden, self._next_hidden = (ov.Tensor(Type.f32, list(hidden.shape)) for _ in range(2))
+        self.qkv, self._next_qkv = ([ov.Tensor(kind, [len(hidden), width]) for width in widths] for _ in range(2))
+        self._began = False
+        self.hidden.data[:] = hidden
+
+    def run(self, stage: _Compiled, attended: ov.Tensor | None, start: int, end: int) -> None:
+        into = [_part(tensor, start, end) for tensor in self._next_qkv]
+        if attended is None:
+            stage(_part(self.hidden, start, end), into=into)
+        else:
+            self._began = True
+            stage(attended, _part(self.hidden, start, end), into=[_part(self._next_hidden, start, end), *into])
+
+    def turn(self) -> None:
+        """A layer is done: what was written is read from now on."""
+        self.qkv, self._next_qkv = self._next_qkv, self.qkv
+        if self._began:
+            self.hidden, self._next_hidden = self._next_hidden, self.hidden
+
+
 def resolve_precision(precision: str, core: "ov.Core | None" = None) -> Precision:
     """What `auto` means on this CPU. Raises InvalidInput for an unknown word or bf16 without hardware for it."""
-    bf16 = "BF16" in (core or ov.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "auto":
-        return "bf16" if bf16 else "fp32"
-    if precision == "bf16" and not bf16:
-        raise InvalidInput("this CPU has no bf16 arithmetic: use precision fp32 or int8")
-    if precision not in ("fp32", "bf16", "int8"):
-        raise InvalidInput(f"precision {precision!r} is unknown: use auto, fp32, bf16 or int8")
-    return precision
+    has_bf16 = "BF16" in (core or ov.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    match precision:
+        case "auto":
+            return "bf16" if has_bf16 else "fp32"
+        case "bf16" if not has_bf16:
+            raise InvalidInput("this CPU has no bf16 arithmetic: use precision fp32 or int8")
+        case "fp32" | "bf16" | "int8":
+            return precision
+    raise InvalidInput(f"precision {precision!r} is unknown: use auto, fp32, bf16 or int8")
 
 
 def _flop(checkpoint: Checkpoint) -> float:
@@ -300,13 +308,5 @@ def _group(checkpoint: Checkpoint) -> int:
     return int(min(QUANTISATION_GROUP, np.gcd.reduce(list(widths)) & -np.gcd.reduce(list(widths))))
 
 
-def _values(rows: RowArrays) -> tuple[Any, ...]:
-    return astuple(rows)
-
-
-def _range(count: int) -> Ids:
-    return np.arange(count, dtype=np.int32)
-
-
 def _part(tensor: ov.Tensor, start: int, end: int) -> ov.Tensor:
-    return ov.Tensor(tensor, [start, 0, 0], [end, *list(tensor.shape)[1:]])
+    return ov.Tensor(tensor, [start, 0], [end, tensor.shape[1]])

@@ -6,6 +6,7 @@ Knows the file format and no model. Nothing is read before it is asked for and n
 
 import json
 import math
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,11 @@ class Weights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def release(self) -> None:
+        """Give the pages that were read back to the system; what is needed again is read again."""
+        for array in self._maps.values():
+            release_pages(array)
+
     def only(self, shapes: Mapping[str, tuple[int, ...]], where: Path) -> "Weights":
         """These tensors alone, each in the shape given. Raises UnsupportedModel naming those that are missing or of another shape."""
         missing = [name for name in shapes if name not in self._entries]
@@ -93,6 +99,13 @@ class Weights(Mapping[str, Tensor]):
                     f"{entry.file}: tensor {name!r} is {entry.dtype}; only BF16, F16 and F32 are supported: use an unquantised model"
                 )
         return Weights({name: self._entries[name] for name in shapes})
+
+
+def release_pages(array: Any) -> None:
+    """Drop a mapped file's pages from this process (Linux); harmless for an array without a file behind it."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def open_weights(folder: Path, rename: Callable[[str], str]) -> Weights:
