@@ -7,12 +7,14 @@ those things. Blocks in another language are output.
 """
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -43,13 +45,37 @@ def run(command: list[str], folder: Path, **more: str) -> subprocess.CompletedPr
     return done
 
 
-def test_the_generated_parts_are_what_the_generator_writes() -> None:
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """docs/generate.py as a module."""
     spec = importlib.util.spec_from_file_location("generate", REPOSITORY / "docs" / "generate.py")
     assert spec
     assert spec.loader
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generated_parts_are_what_the_generator_writes(generate: ModuleType) -> None:
     assert [page.name for page in generate.pages() if generate.renewed(page) != page.read_text("utf-8")] == []
+
+
+def test_a_run_becomes_a_table(generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's marked part holds the figures of the result file, rounded as they were, and renewing it again changes nothing."""
+    rows = [{"engine": "ours", "tokens/s": 1234, "cosine": 0.99995}, {"engine": "theirs", "tokens/s": 980.5, "cosine": None}]
+    run = {"title": "Speed", "date": "2026-01-02", "commit": "abc", "machine": "a laptop", "settings": {"threads": 2}, "rows": rows}
+    (tmp_path / "speed.json").write_text(json.dumps(run), "utf-8")
+    monkeypatch.setattr(generate, "RESULTS", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n<!-- generated: benchmark speed -->\nstale\n<!-- end -->\nAfter.\n", "utf-8")
+    page.write_text(generate.renewed(page), "utf-8")
+    table = "| engine | tokens/s | cosine |\n| --- | ---: | ---: |\n| ours | 1,234 | 0.99995 |\n| theirs | 980.5 | – |"
+    assert page.read_text("utf-8") == f"Before.\n<!-- generated: benchmark speed -->\n\n{table}\n\n<!-- end -->\nAfter.\n"
+    assert generate.renewed(page) == page.read_text("utf-8")
+    whole = "\n".join(generate.benchmarks())
+    assert whole.startswith("## Speed\n")
+    assert table in whole
+    assert "2026-01-02, commit abc, a laptop; threads 2." in whole
 
 
 def test_both_readmes_have_the_same_headings_and_code() -> None:
