@@ -1,4 +1,4 @@
-"""An engine and a tokenizer that need no model: deterministic, counted, and able to fail in every way a real one can.
+"""An engine and a tokenizer that need no model: deterministic, counted, and able to fail in every way a real one can. And two ways to wait.
 
 `FakeEngine` is not thread-safe on purpose: two threads inside it at once fail the test that did it.
 """
@@ -6,8 +6,9 @@
 import threading
 import time
 import zlib
-from collections.abc import Generator, Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +16,28 @@ from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids, Kind
 
 EOS = 1
+LIMIT_S = 20.0  # no test waits longer for one thing
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def in_thread(work: Callable[..., object], *arguments: Any, **options: Any) -> Future[Any]:
+    """Like a caller of its own; daemon, so that a hanging one fails a test and not the run."""
+    outcome: Future[Any] = Future()
+
+    def call() -> None:
+        try:
+            outcome.set_result(work(*arguments, **options))
+        except BaseException as error:  # noqa: BLE001
+            outcome.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return outcome
 
 
 def ids(*values: int) -> Ids:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from unittest.mock import patch
 
@@ -11,14 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import EOS, FakeEngine, FakeTokenizer, ids
+from fakes import EOS, LIMIT_S, FakeEngine, FakeTokenizer, ids, in_thread, until
 from huiyi.encoding import encoder as encoder_module
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.scheduler import Scheduler
 from huiyi.errors import InvalidInput, ModelFailed, Overloaded, TooLong, Unavailable
 from huiyi.types import Encoder, Floats
-
-LIMIT_S = 20.0
 
 
 def made(engine: FakeEngine | None = None, max_tokens: int = 8192, dimensions=None, **in_scheduler) -> tuple[LocalEncoder, FakeEngine]:
@@ -30,13 +27,6 @@ def made(engine: FakeEngine | None = None, max_tokens: int = 8192, dimensions=No
 def expected(engine: FakeEngine, text: str, width: int | None = None) -> Floats:
     vector = engine.vector(ids(*map(ord, text), EOS))[:width].astype(np.float64)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 # what comes back
@@ -218,15 +208,14 @@ def test_a_poison_text_fails_its_own_request_by_its_place_and_no_other():
     encoder, _ = made(engine)
     texts = [f"text {i} {'x' * (i % 7)}" for i in range(3000)]
     texts[1234] += "!"
-    with ThreadPoolExecutor() as pool:
-        bad = pool.submit(encoder.embed, texts)
-        good = [pool.submit(encoder.embed, [f"other {i}"]) for i in range(3)]
-        until(lambda: encoder.scheduler.stats().waiting_texts > 3)
-        engine.gate.set()
-        with pytest.raises(ModelFailed, match="text 1234: "):
-            bad.result(LIMIT_S)
-        for i, future in enumerate(good):
-            np.testing.assert_allclose(future.result(LIMIT_S).vectors[0], expected(engine, f"other {i}"), atol=1e-6)
+    bad = in_thread(encoder.embed, texts)
+    good = [in_thread(encoder.embed, [f"other {i}"]) for i in range(3)]
+    until(lambda: encoder.scheduler.stats().waiting_texts > 3)
+    engine.gate.set()
+    with pytest.raises(ModelFailed, match="text 1234: "):
+        bad.result(LIMIT_S)
+    for i, future in enumerate(good):
+        np.testing.assert_allclose(future.result(LIMIT_S).vectors[0], expected(engine, f"other {i}"), atol=1e-6)
     encoder.close()
     assert encoder.scheduler.stats().held_tokens == 0
     assert len(set(engine.seen)) < 2500
@@ -235,15 +224,14 @@ def test_a_poison_text_fails_its_own_request_by_its_place_and_no_other():
 def test_a_request_that_others_leave_no_room_for_is_refused_at_its_start():
     engine = FakeEngine(gate=threading.Event(), max_tokens=100)
     encoder, _ = made(engine, max_queue_tokens=100, max_batch_tokens=20)
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(encoder.embed, ["x" * 19] * 50)
-        until(lambda: encoder.scheduler.stats().held_tokens == 60)
-        with pytest.raises(Overloaded):
-            encoder.embed(["y" * 19] * 50)
-        second = pool.submit(encoder.embed, ["z" * 19] * 2)
-        engine.gate.set()
-        assert len(first.result(LIMIT_S).vectors) == 50
-        assert len(second.result(LIMIT_S).vectors) == 2
+    first = in_thread(encoder.embed, ["x" * 19] * 50)
+    until(lambda: encoder.scheduler.stats().held_tokens == 60)
+    with pytest.raises(Overloaded):
+        encoder.embed(["y" * 19] * 50)
+    second = in_thread(encoder.embed, ["z" * 19] * 2)
+    engine.gate.set()
+    assert len(first.result(LIMIT_S).vectors) == 50
+    assert len(second.result(LIMIT_S).vectors) == 2
     assert not [text for text in engine.seen if text.startswith(b"y")]
 
 
@@ -251,12 +239,11 @@ def test_a_caller_who_leaves_gets_no_more_computed():
     engine = FakeEngine(gate=threading.Event())
     encoder, _ = made(engine)
     cancelled = threading.Event()
-    with ThreadPoolExecutor() as pool:
-        request = pool.submit(encoder.embed, ["some text"] * 10_000, cancelled=cancelled)
-        assert engine.entered.wait(LIMIT_S)
-        cancelled.set()
-        with pytest.raises(CancelledError):
-            request.result(LIMIT_S)
+    request = in_thread(encoder.embed, ["some text"] * 10_000, cancelled=cancelled)
+    assert engine.entered.wait(LIMIT_S)
+    cancelled.set()
+    with pytest.raises(CancelledError):
+        request.result(LIMIT_S)
     engine.gate.set()
     encoder.close()
     assert len(engine.calls) == 1
@@ -308,12 +295,11 @@ def test_a_repeatable_request_gives_the_same_as_any_other():
 def test_texts_are_tokenised_as_they_are_needed():
     engine = FakeEngine(gate=threading.Event())
     encoder, _ = made(engine)
-    with ThreadPoolExecutor() as pool:
-        request = pool.submit(encoder.embed, ["some text"] * 20_000)
-        assert engine.entered.wait(LIMIT_S)
-        assert encoder._tokenizer.encoded == encoder_module.SLICE_TEXTS
-        engine.gate.set()
-        request.result(LIMIT_S)
+    request = in_thread(encoder.embed, ["some text"] * 20_000)
+    assert engine.entered.wait(LIMIT_S)
+    assert encoder._tokenizer.encoded == encoder_module.SLICE_TEXTS
+    engine.gate.set()
+    request.result(LIMIT_S)
     assert encoder._tokenizer.encoded == 20_000
 
 

@@ -18,14 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import FakeEngine, ids, ids_of_length
+from fakes import LIMIT_S, FakeEngine, ids, ids_of_length, in_thread, until
 from huiyi.encoding import scheduler as scheduler_module
 from huiyi.encoding.scheduler import Scheduler
 from huiyi.encoding.waiting import Job, Waiting
 from huiyi.errors import InvalidInput, ModelFailed, Overloaded, TooLarge, TooLong, Unavailable
 from huiyi.types import Floats, Ids
 
-LIMIT_S = 20.0
 RAISE, NAN, ZERO = 901, 902, 903
 
 
@@ -43,27 +42,6 @@ def plugged(**options) -> tuple[FakeEngine, Scheduler, Future[Floats]]:
     plug = scheduler.submit(ids(11, 12, 13))
     assert engine.entered.wait(LIMIT_S)
     return engine, scheduler, plug
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def in_thread(work: Callable[[], object]) -> Future[object]:
-    """Like a caller of its own; daemon, so that a hanging one fails a test and not the run."""
-    outcome: Future[object] = Future()
-
-    def call() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:  # noqa: BLE001
-            outcome.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return outcome
 
 
 def passes_between(scheduler: Scheduler, text: Ids, log: list) -> int:
@@ -720,7 +698,7 @@ def test_texts_that_arrive_just_as_the_worker_goes_are_answered(monkeypatch):
 def python(script: str) -> subprocess.CompletedProcess[str]:
     head = """
         import os, sys, threading, time
-        from fakes import FakeEngine, ids, ids_of_length
+        from fakes import LIMIT_S, FakeEngine, ids, ids_of_length, in_thread, until
         from huiyi.encoding import scheduler as module
         from huiyi.encoding.scheduler import Scheduler
         from huiyi.errors import Unavailable

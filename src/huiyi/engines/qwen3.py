@@ -71,7 +71,7 @@ class Qwen3:
     def layer_values(self, layer: int) -> list[Floats]:
         """The norms' weights [head_dim] of queries, which carry the scale of the scores, and of keys."""
         q, k = (self._weights[f"layers.{layer}.self_attn.{which}_norm.weight"].float32() for which in "qk")
-        return [q * np.float32(self.head_dim**-0.5), k]
+        return [q * np.float32(self.head_dim**-0.5), np.array(k)]
 
     def turn(self, which: Literal["q", "k"], x: Node, token_values: list[Node], layer_values: list[Node]) -> Node:
         """Norm of each head, then its rotary position."""
