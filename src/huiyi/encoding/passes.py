@@ -74,7 +74,7 @@ def checked(jobs: list[Job], rows: Floats, dim: int) -> list[Outcome]:
     rows = np.asarray(rows, dtype=np.float32)
     if rows.shape != (len(jobs), dim):
         raise ValueError(f"the engine answered {rows.shape} where {(len(jobs), dim)} was due")
-    good = (np.isfinite(rows).all(axis=1) & rows.any(axis=1)).tolist()
+    good = np.logical_and(np.isfinite(rows).all(axis=1), rows.any(axis=1))
     return [row.copy() if fine else failure(job) for job, row, fine in zip(jobs, rows, good, strict=True)]
 
 
