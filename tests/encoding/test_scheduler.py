@@ -708,15 +708,21 @@ def python(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, env=environment, check=False)
 
 
-def test_the_interpreter_ends_with_work_outstanding():
+def test_the_interpreter_ends_with_work_outstanding_but_not_in_the_middle_of_a_batch():
     done = python("""
-        scheduler = Scheduler(FakeEngine(sleep_s_per_token=0.001, long_tokens=50))
+        class Engine(FakeEngine):
+            def forward(self, batch):
+                rows = super().forward(batch)
+                print("ended", flush=True)
+                return rows
+
+        engine = Engine(sleep_s_per_token=0.001, long_tokens=50)
+        scheduler = Scheduler(engine)
         [scheduler.submit(ids_of_length(20)) for _ in range(500)]
-        scheduler.submit(ids_of_length(5000))
-        time.sleep(0.2)
-        print("end")
+        engine.entered.wait()
+        print("end", flush=True)
     """)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\nended\n", "")
 
 
 def test_the_interpreter_ends_with_a_stalled_engine():

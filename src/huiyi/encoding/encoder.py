@@ -130,8 +130,7 @@ class LocalEncoder:
                     yield row
 
         def deliver(row: Floats) -> None:
-            vectors[on_the_way[0]] = row[:width]
-            on_the_way.popleft()
+            vectors[on_the_way.popleft()] = row[:width]
             if progress:
                 progress()
 
