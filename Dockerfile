@@ -1,4 +1,4 @@
-# docker build -t huiyi . && docker run --rm -v huiyi:/data -v "$PWD:/work" huiyi embed tickets.csv --text question -o tickets.npy
+# docker build -t huiyi . && docker run --rm -v huiyi:/data -v "$PWD:/files" huiyi embed tickets.csv --text question -o tickets.npy
 # tests/test_packaging.py runs these steps in a clean environment; no Docker engine is used there.
 FROM python:3.12-slim
 
@@ -12,6 +12,6 @@ ENV HUIYI_HOME=/data
 RUN mkdir -p -m 1777 /data
 VOLUME /data
 
-WORKDIR /work
+WORKDIR /files
 ENTRYPOINT ["huiyi"]
 CMD ["--help"]
