@@ -288,7 +288,7 @@ class Scheduler:
             raise Unavailable(str(self._end or CLOSED)) from self._end
         tokens = sum(map(len, texts))
         lacking = self._held_tokens + tokens - self._max_queue_tokens
-        if lacking > 0 and self._held_tokens and not begun:
+        if lacking > 0 and not begun:
             self._counts["refused"] += 1
             after_s = min(60.0, max(0.1, lacking * self._recent_s / self._recent_tokens)) if self._recent_tokens else 1.0
             raise Overloaded(
