@@ -4,9 +4,11 @@ Owns the way of a request: checks, token ids slice by slice, order by length, th
 It knows neither batches nor threads (the scheduler's) nor HTTP. Rows come back in input order, or the request fails as a whole.
 """
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -20,10 +22,10 @@ from huiyi.types import Embedded, Engine, Floats, Ids, Kind
 # the worker never to wait for it.
 SLICE_TEXTS = 1024
 SLICE_CHARACTERS = 1_000_000
-NORMALISE_ROWS = 1024
 SMALLEST_CUT = 32
 
 Side = Literal["start", "end"]
+Encode = Callable[[Sequence[int]], list[Ids]]  # places of texts, to the token ids of each
 
 
 class TextTokenizer(Protocol):
@@ -81,39 +83,85 @@ class LocalEncoder:
         bytes every time (rounding depends on the batch, and batches otherwise on timing).
         """
         check_texts(texts, kind)
-        width = self._width(dimensions)
+        width = self.width(dimensions)
         parts = list(slices(texts))
-
-        def encode(part: Sequence[int]) -> list[Ids]:
-            rows = self._tokenizer.encode([texts[i] for i in part], kind=kind, instruction=instruction, prompt=prompt)
-            return rows if truncate is None else [self._tokenizer.truncate(row, truncate) for row in rows]
-
+        encode = self._encoding(texts, kind, instruction, truncate, prompt)
         if truncate is None and len(parts) > 1:
             # Hours of computing are not thrown away for a text at the end. No tokenizer of ours makes over 4 tokens of a character.
             suspects = [i for i, text in enumerate(texts) if 8 * len(text) > self.max_tokens]
             for start in range(0, len(suspects), SLICE_TEXTS):
                 self._encode(suspects[start : start + SLICE_TEXTS], encode)
-        return self._run(parts, encode, width, cancelled, progress, repeatable)
+        return self._run(parts, encode, width, cancelled, progress and (lambda i, vector: progress()), repeatable)
 
-    def embed_ids(self, ids: Sequence[Ids], dimensions: int | None = None, *, cancelled: threading.Event | None = None) -> Embedded:
-        """The same for token ids, special tokens included. Raises what `embed` raises."""
-        width = self._width(dimensions)
+    def embed_ids(
+        self,
+        ids: Sequence[Ids],
+        dimensions: int | None = None,
+        *,
+        cancelled: threading.Event | None = None,
+        ready: Callable[[int, Floats], object] | None = None,
+    ) -> Embedded:
+        """The same for token ids, special tokens included. ready: called in the calling thread with each row's place and vector,
+        as it comes. Raises what `embed` raises."""
+        width = self.width(dimensions)
+        rows = self.checked(ids)
+        parts = [range(start, min(start + SLICE_TEXTS, len(rows))) for start in range(0, len(rows), SLICE_TEXTS)]
+        return self._run(parts, lambda part: [rows[i] for i in part], width, cancelled, ready)
+
+    def token_ids(
+        self,
+        texts: Sequence[str],
+        kind: Kind = "document",
+        instruction: str | None = None,
+        *,
+        truncate: Side | None = None,
+        prompt: str | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> list[Ids]:
+        """What the engine would read for each text, as `embed_ids` takes it. Raises what `embed` raises before anything is computed."""
+        check_texts(texts, kind)
+        encode = self._encoding(texts, kind, instruction, truncate, prompt)
+        rows: list[Ids] = []
+        for part in slices(texts):
+            if cancelled is not None and cancelled.is_set():
+                raise CancelledError
+            rows += self._encode(part, encode)
+        return rows
+
+    def checked(self, ids: Sequence[Ids]) -> list[Ids]:
+        """Rows of token ids as int32. Raises InvalidInput and TooLong, which name the row."""
         rows = [checked_ids(row, i, self._tokenizer.vocab_size) for i, row in enumerate(ids)]
         self._refuse_long(range(len(rows)), rows)
-        parts = [range(start, min(start + SLICE_TEXTS, len(rows))) for start in range(0, len(rows), SLICE_TEXTS)]
-        return self._run(parts, lambda part: [rows[i] for i in part], width, cancelled)
+        return rows
+
+    def width(self, dimensions: int | None) -> int:
+        """The width that `dimensions` means. Raises InvalidInput."""
+        if dimensions is None or dimensions == self.dim:
+            return self.dim
+        if isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions not in self.dimensions:
+            widths = self.dimensions
+            known = f"{widths[0]} to {widths[-1]}" if isinstance(widths, range) else "one of " + ", ".join(map(str, widths))
+            raise InvalidInput(f"dimensions must be {known} for this model, not {dimensions!r}")
+        return dimensions
 
     def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
         """As `Scheduler.close`."""
         self.scheduler.close(drain, timeout_s)
 
+    def _encoding(self, texts: Sequence[str], kind: Kind, instruction: str | None, truncate: Side | None, prompt: str | None) -> Encode:
+        def encode(part: Sequence[int]) -> list[Ids]:
+            rows = self._tokenizer.encode([texts[i] for i in part], kind=kind, instruction=instruction, prompt=prompt)
+            return rows if truncate is None else [self._tokenizer.truncate(row, truncate) for row in rows]
+
+        return encode
+
     def _run(
         self,
         parts: list[range],
-        encode: Callable[[Sequence[int]], list[Ids]],
+        encode: Encode,
         width: int,
         cancelled: threading.Event | None,
-        progress: Callable[[], object] | None = None,
+        ready: Callable[[int, Floats], object] | None = None,
         repeatable: bool = False,
     ) -> Embedded:
         texts = parts[-1].stop if parts else 0
@@ -130,18 +178,19 @@ class LocalEncoder:
                     yield row
 
         def deliver(row: Floats) -> None:
-            vectors[on_the_way.popleft()] = row[:width]
-            if progress:
-                progress()
+            vector = unit_length(row[:width])
+            i = on_the_way.popleft()
+            vectors[i] = vector
+            if ready:
+                ready(i, vector)
 
         try:
             self.scheduler.run(feed(), deliver, cancelled, repeatable)
         except ModelFailed as error:
             raise ModelFailed(f"text {on_the_way[0]}: {error}") from error
-        unit_length(vectors)
         return Embedded(vectors, tokens)
 
-    def _encode(self, part: Sequence[int], encode: Callable[[Sequence[int]], list[Ids]]) -> list[Ids]:
+    def _encode(self, part: Sequence[int], encode: Encode) -> list[Ids]:
         try:
             rows = encode(part)
         except InvalidInput:
@@ -158,15 +207,6 @@ class LocalEncoder:
         for i, row in zip(part, rows, strict=True):
             if len(row) > self.max_tokens:
                 raise TooLong(f"text {i} has {len(row)} tokens and this model takes {self.max_tokens}; split it or let it be truncated")
-
-    def _width(self, dimensions: int | None) -> int:
-        if dimensions is None or dimensions == self.dim:
-            return self.dim
-        if isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions not in self.dimensions:
-            widths = self.dimensions
-            known = f"{widths[0]} to {widths[-1]}" if isinstance(widths, range) else "one of " + ", ".join(map(str, widths))
-            raise InvalidInput(f"dimensions must be {known} for this model, not {dimensions!r}")
-        return dimensions
 
 
 def check_texts(texts: Any, kind: Any) -> None:
@@ -201,13 +241,10 @@ def slices(texts: Sequence[str]) -> Iterator[range]:
         yield range(start, len(texts))
 
 
-def unit_length(vectors: Floats) -> None:
-    """In place. ModelFailed names the first row that has no direction."""
-    for start in range(0, len(vectors), NORMALISE_ROWS):
-        rows: NDArray[np.float64] = vectors[start : start + NORMALISE_ROWS].astype(np.float64)  # squares of float32 overflow and vanish
-        norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-        if not norms.all():
-            raise ModelFailed(
-                f"text {start + int(norms.argmin())}: its first {vectors.shape[1]} numbers are all zero; take more dimensions"
-            )
-        vectors[start : start + NORMALISE_ROWS] = rows / norms[:, None]
+def unit_length(vector: Floats) -> Floats:
+    """ModelFailed when it has no direction."""
+    exact: NDArray[np.float64] = vector.astype(np.float64)  # squares of float32 overflow and vanish
+    norm = math.sqrt(exact @ exact)
+    if not norm:
+        raise ModelFailed(f"its first {len(vector)} numbers are all zero; take more dimensions")
+    return (exact / norm).astype(np.float32)
