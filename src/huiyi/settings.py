@@ -1,4 +1,4 @@
-"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL and HUIYI_HUB."""
+"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL, HUIYI_HUB, HUIYI_API_KEY."""
 
 import os
 from pathlib import Path
@@ -17,3 +17,8 @@ def default_model() -> str | None:
 def hub() -> str:
     """HUIYI_HUB: where a model's name is looked up, `hf` (Hugging Face, the default) or `modelscope`."""
     return os.environ.get("HUIYI_HUB") or "hf"
+
+
+def api_key() -> str | None:
+    """HUIYI_API_KEY: the key that a server asks for; None when unset or empty."""
+    return os.environ.get("HUIYI_API_KEY") or None

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from huiyi.engines.hub import locate, pulled
 from huiyi.engines.openvino import OpenVINOEngine, resolve_precision
 from huiyi.errors import Conflict, InvalidInput, ModelFailed
 from huiyi.model import Model
+from huiyi.serving import Served
 from huiyi.sources.outputs import require_table, write_table
 from huiyi.sources.readers import Cells, Row, as_text
 from huiyi.sources.tables import Format, Slice, Table, open_table, slices
@@ -403,6 +404,56 @@ def model_check(
             comparison = selfcheck.compare(vectors, _encoding(reference, truncate="end")(probes.TEXTS).vectors, probes.TEXTS, resolved)
     ok = report.ok and (comparison is None or comparison.ok)
     return CheckedModel(name, resolved, ok, report.checks, comparison, monotonic() - began)
+
+
+def serve(
+    models: Sequence[str],
+    precision: str = "auto",
+    threads: int | None = None,
+    *,
+    served_names: Sequence[str] = (),
+    max_request_tokens: int = 300_000,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Served]:
+    """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL.
+
+    A folder is served under its last part, a hub's name under itself with its last part as an alias. served_names: names in the place of
+    those, in the order of `models`. Raises what `load` raises, ModelFailed when vectors are not what a model's folder means.
+    """
+    names = [_named(None)] if not models else list(models)
+    if len(served_names) > len(names):
+        raise InvalidInput(f"{len(served_names)} served names for {len(names)} models; give one for each, in their order")
+    known = [_served_under(name) for name in names]
+    known[: len(served_names)] = [(name, ()) for name in served_names]
+    twice = {name for name, _ in known if [other for other, _ in known].count(name) > 1}
+    if twice:
+        raise InvalidInput(f"two models would be served as {', '.join(sorted(twice))}; name them apart with --served-model-name")
+    served: list[Served] = []
+    try:
+        for name, (under, aliases) in zip(names, known, strict=True):
+            folder = locate(name)
+            model = load(str(folder), precision, threads)
+            encoder = cast(LocalEncoder, model.encoder)
+            served.append(Served(under, encoder, aliases=aliases, max_request_tokens=max_request_tokens))
+            resolved = resolve_precision(precision)
+            say(f"{name} in {resolved}: looking at its vectors")
+            last_token = open_checkpoint(folder).pooling == "last"
+            report = selfcheck.check(encoder, resolved, last_token, _published_sha256(folder))
+            if not report.ok:
+                found = "; ".join(f"{check.name} {check.value} {check.limit} {check.note}".strip() for check in report.failed)
+                raise ModelFailed(f"{name} does not give the vectors that its folder means ({found}); see `huiyi model check`")
+    except BaseException:
+        for each in served:
+            each.close(drain=False)
+        raise
+    return served
+
+
+def _served_under(name: str) -> tuple[str, tuple[str, ...]]:
+    """The name that answers give, and others that are understood."""
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser().resolve().name, ()
+    return name, (name.rpartition("/")[2],) if "/" in name else ()
 
 
 def _named(name_or_path: str | None) -> str:

@@ -302,10 +302,10 @@ def test_texts_are_tokenised_as_they_are_needed():
     encoder, _ = made(engine)
     request = in_thread(encoder.embed, ["some text"] * 20_000)
     assert engine.entered.wait(LIMIT_S)
-    assert encoder._tokenizer.encoded == encoder_module.SLICE_TEXTS
+    assert encoder.tokenizer.encoded == encoder_module.SLICE_TEXTS
     engine.gate.set()
     request.result(LIMIT_S)
-    assert encoder._tokenizer.encoded == 20_000
+    assert encoder.tokenizer.encoded == 20_000
 
 
 def test_a_few_huge_texts_are_not_tokenised_at_once():

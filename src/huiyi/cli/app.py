@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from huiyi import __version__
-from huiyi.cli import comparing, embedding, model
+from huiyi.cli import comparing, embedding, model, serving
 from huiyi.cli.invocation import Invocation
 from huiyi.cli.printing import note
 from huiyi.errors import HuiyiError
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(embedding.embed)
 app.command()(comparing.similarity)
+app.command()(serving.serve)
 app.add_typer(model.app, name="model")
 
 

@@ -33,6 +33,7 @@ class TextTokenizer(Protocol):
 
     max_tokens: int
     vocab_size: int
+    eos_id: int | None
 
     def encode(self, texts: Sequence[str], kind: Kind = ..., instruction: str | None = ..., prompt: str | None = ...) -> list[Ids]: ...
     def truncate(self, ids: Ids, side: Side = ...) -> Ids: ...
@@ -59,7 +60,7 @@ class LocalEncoder:
         self.max_tokens = min(tokenizer.max_tokens, engine.max_tokens)
         self.space = space
         self.dimensions = dimensions if dimensions is not None else range(SMALLEST_CUT if self.dim >= SMALLEST_CUT else 1, self.dim + 1)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
 
     def embed(
         self,
@@ -130,7 +131,7 @@ class LocalEncoder:
 
     def checked(self, ids: Sequence[Ids]) -> list[Ids]:
         """Rows of token ids as int32. Raises InvalidInput and TooLong, which name the row."""
-        rows = [checked_ids(row, i, self._tokenizer.vocab_size) for i, row in enumerate(ids)]
+        rows = [checked_ids(row, i, self.tokenizer.vocab_size) for i, row in enumerate(ids)]
         self._refuse_long(range(len(rows)), rows)
         return rows
 
@@ -150,8 +151,8 @@ class LocalEncoder:
 
     def _encoding(self, texts: Sequence[str], kind: Kind, instruction: str | None, truncate: Side | None, prompt: str | None) -> Encode:
         def encode(part: Sequence[int]) -> list[Ids]:
-            rows = self._tokenizer.encode([texts[i] for i in part], kind=kind, instruction=instruction, prompt=prompt)
-            return rows if truncate is None else [self._tokenizer.truncate(row, truncate) for row in rows]
+            rows = self.tokenizer.encode([texts[i] for i in part], kind=kind, instruction=instruction, prompt=prompt)
+            return rows if truncate is None else [self.tokenizer.truncate(row, truncate) for row in rows]
 
         return encode
 

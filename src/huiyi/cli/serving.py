@@ -1,0 +1,122 @@
+"""`huiyi serve`: models behind OpenAI's protocol."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from huiyi.cli import options
+from huiyi.cli.printing import note
+
+if TYPE_CHECKING:
+    from huiyi.server.auth import Keys
+    from huiyi.serving import Served
+
+EXAMPLES = """
+  curl {url}/v1/embeddings -H 'Content-Type: application/json'{curl_key} \\
+    -d '{{"model": "{model}", "input": "Where is my parcel?"}}'
+
+  # Python: pip install openai
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key={python_key})
+  vector = client.embeddings.create(model="{model}", input="Where is my parcel?").data[0].embedding
+
+  // JavaScript
+  const answer = await fetch("{url}/v1/embeddings", {{
+    method: "POST",
+    headers: {{"Content-Type": "application/json"{js_key}}},
+    body: JSON.stringify({{model: "{model}", input: "Where is my parcel?"}}),
+  }});
+  const vector = (await answer.json()).data[0].embedding;
+"""
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", "--model-path", metavar="NAME", help="Name or folder; again for more. [default: HUIYI_MODEL]"),
+    ] = None,
+    served_model_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name that clients use, one a model, in their order. [default: the name, a folder's last part]"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Others than this machine can reach 0.0.0.0; a key is then asked for.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 30000,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keys, one a line: KEY or admin:KEY may do everything, read:KEY embeds. [default: HUIYI_API_KEY]"
+        ),
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no key, whoever can reach this.")] = False,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics without a key.")] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Name under which clients may call, beside loopback ones; * for any.")
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Web page that may call, such as https://shop.example; * for any.")
+    ] = None,
+    max_body_mb: Annotated[int, typer.Option(min=1, metavar="N", help="Largest body.")] = 16,
+    max_inputs: Annotated[int, typer.Option(min=1, metavar="N", help="Most texts in a request.")] = 16_384,
+    max_request_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Most tokens in a request.")] = 300_000,
+    max_requests: Annotated[int, typer.Option(min=1, metavar="N", help="Most requests at once.")] = 512,
+    max_wait: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest time for a request to be done.")] = 600,
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    log_requests: Annotated[bool, typer.Option("--log-requests", help="A line for every request, not only for failed ones.")] = False,
+    is_embedding: Annotated[bool, typer.Option("--is-embedding", help="Taken for sglang's sake; these models are.")] = False,
+) -> None:
+    """Serve models over HTTP in OpenAI's protocol: embeddings, similarity, rerank; documentation at /docs."""
+    from huiyi import workspace
+    from huiyi.server import auth, connections
+    from huiyi.server.app import Limits, ServerSettings, create_app
+    from huiyi.server.guard import Admission
+
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("huiyi").setLevel(logging.INFO)
+    keys = auth.keys(api_key_file, host, no_auth)
+    names = frozenset(name.lower() for name in allowed_host or ())
+    settings = ServerSettings(
+        Admission(keys, names if names or auth.is_loopback(host) else None, frozenset(cors_origin or ())),
+        Limits(max_body_mb * 2**20, max_inputs, max_requests, max_wait),
+        open_metrics,
+        log_requests,
+    )
+    bound = connections.bound(host, port)
+    models = workspace.serve(
+        model or (),
+        precision,
+        threads,
+        served_names=served_model_name or (),
+        max_request_tokens=max_request_tokens,
+        say=note,
+    )
+    port = bound.getsockname()[1]
+    connections.run(create_app(models, settings), bound, started=lambda: _announce(models, host, port, keys))
+
+
+def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None") -> None:
+    """What is served and how to call it; never the key itself."""
+    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    url = f"http://{name}:{port}"
+    for model in models:
+        also = f" (also {', '.join(model.aliases)})" if model.aliases else ""
+        typer.echo(f"{model.name}{also}: {model.dim} numbers a vector, up to {model.max_tokens:,} tokens a text")
+    typer.echo(
+        EXAMPLES.format(
+            url=url,
+            model=models[0].name,
+            curl_key=' -H "Authorization: Bearer $HUIYI_API_KEY"' if keys else "",
+            python_key='os.environ["HUIYI_API_KEY"]' if keys else '"none"',
+            js_key=', "Authorization": `Bearer ${process.env.HUIYI_API_KEY}`' if keys else "",
+        )
+    )
+    if keys:
+        typer.echo(f"the API key is {keys.source}")
+    typer.echo(f"documentation: {url}/docs")
+    typer.echo(f"ready: {url}/v1")
+    sys.stdout.flush()

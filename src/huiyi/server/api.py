@@ -1,0 +1,132 @@
+"""`/v1/similarity` and `/v1/rerank`: scores in the place of vectors. A score is a cosine, higher is more alike."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
+from starlette.requests import Request
+
+from huiyi.server.desk import Inputs, JsonRoute, desk_of
+from huiyi.server.failures import WrongField
+from huiyi.server.openai import Body, Model, Truncation, Usage
+from huiyi.types import Floats
+
+router = APIRouter(route_class=JsonRoute)
+
+
+def _pair(value: list[str]) -> list[str]:
+    if len(value) != 2:
+        raise ValueError("a pair has two texts")
+    return value
+
+
+def _document(value: Any) -> str:
+    """A text as it is, or under `text` as Cohere's and Jina's clients send it."""
+    if isinstance(value, dict) and set(value) == {"text"}:
+        value = value["text"]
+    if not isinstance(value, str):
+        raise ValueError('a document is a text, or {"text": "..."}')
+    return value
+
+
+Pair = Annotated[list[str], AfterValidator(_pair), Field(json_schema_extra={"minItems": 2, "maxItems": 2})]
+TEXT_OBJECT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"], "additionalProperties": False}
+Document = Annotated[str, PlainValidator(_document), WithJsonSchema({"anyOf": [{"type": "string"}, TEXT_OBJECT]})]
+
+
+class SimilarityRequest(Body):
+    """Either `pairs`, or `text` and `others`."""
+
+    model: Model = None
+    pairs: Annotated[list[Pair] | None, Field(min_length=1, description="Two texts each.")] = None
+    text: Annotated[str | None, Field(description="One text, to be compared with each of `others`.")] = None
+    others: Annotated[list[str] | None, Field(min_length=1)] = None
+    dimensions: Annotated[int | None, Field(ge=1)] = None
+    truncate: Truncation = "none"
+
+
+class SimilarityResponse(BaseModel):
+    """scores: the cosine of each pair, or of `text` with each of `others`, in their order."""
+
+    object: str
+    scores: list[float]
+    model: str
+    usage: Usage
+
+
+class RerankRequest(Body):
+    model: Model = None
+    query: str
+    documents: Annotated[list[Document], Field(min_length=1)]
+    top_n: Annotated[int | None, Field(ge=1, description="How many to give back; default all.")] = None
+    return_documents: bool = False
+    instruction: Annotated[str | None, Field(description="Your task in the place of the model's own, for the query.")] = None
+    truncate: Truncation = "none"
+
+
+class RerankedDocument(BaseModel):
+    text: str
+
+
+class Reranked(BaseModel):
+    """index: of the document in the request. document: null unless return_documents."""
+
+    index: int
+    relevance_score: float
+    document: RerankedDocument | None = None
+
+
+class RerankResponse(BaseModel):
+    model: str
+    results: list[Reranked]
+    usage: Usage
+
+
+@router.post("/v1/similarity", response_model=SimilarityResponse, summary="How alike texts are", tags=["Scores"])
+async def similarity(body: SimilarityRequest, request: Request) -> SimilarityResponse:
+    """Cosines of pairs, or of one text with many. Both sides are taken as they stand, without an instruction."""
+    desk = desk_of(request)
+    model = desk.model(body.model)
+    if body.pairs is not None and body.text is None and body.others is None:
+        texts = [text for pair in body.pairs for text in pair]
+    elif body.pairs is None and body.text is not None and body.others is not None:
+        texts = [body.text, *body.others]
+    else:
+        raise WrongField("send either pairs, or text and others", "pairs")
+    made = await desk.embed(request, model, Inputs(texts, truncate=body.truncate), dimensions=body.dimensions)
+    left, right = (made.vectors[::2], made.vectors[1::2]) if body.pairs else (made.vectors[:1], made.vectors[1:])
+    return SimilarityResponse(object="list", scores=_cosines(left, right), model=model.name, usage=_usage(made.tokens))
+
+
+@router.post("/v1/rerank", response_model=RerankResponse, summary="Documents by how well they answer a query", tags=["Scores"])
+async def rerank(body: RerankRequest, request: Request) -> RerankResponse:
+    """In the shape of Cohere's and Jina's, best first.
+
+    There is no cross-encoder behind this yet: `relevance_score` is the cosine of the query's and the document's vectors.
+    """
+    desk = desk_of(request)
+    model = desk.model(body.model)
+    query = Inputs([body.query], "query", body.instruction, body.truncate)
+    made = await desk.embed(request, model, query, Inputs(body.documents, truncate=body.truncate))
+    scores = _cosines(made.vectors[:1], made.vectors[1:])
+    best = np.argsort(-np.array(scores), kind="stable")[: body.top_n].tolist()
+    results = [
+        Reranked(
+            index=at,
+            relevance_score=scores[at],
+            document=RerankedDocument(text=body.documents[at]) if body.return_documents else None,
+        )
+        for at in best
+    ]
+    return RerankResponse(model=model.name, results=results, usage=_usage(made.tokens))
+
+
+def _cosines(left: Floats, right: Floats) -> list[float]:
+    """Of unit vectors, rows of one `left` or as many as `right`; rounding can end at 1.0000001."""
+    cosines: list[float] = np.clip(np.einsum("nd,nd->n", np.broadcast_to(left, right.shape), right), -1, 1).astype(float).tolist()
+    return cosines
+
+
+def _usage(tokens: Any) -> Usage:
+    return Usage(prompt_tokens=int(tokens.sum()), total_tokens=int(tokens.sum()))

@@ -1,0 +1,81 @@
+"""What Prometheus may know: requests as they end, and each model's queue, batches and padding as they stand when it asks.
+
+Names begin with `huiyi_`. Labels are routes, statuses and served names: never a text, a key or a path that a client made up.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from huiyi.serving import Served
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """One registry a server."""
+
+    def __init__(self, models: Sequence[Served]) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter("huiyi_requests", "Requests, by route and status.", ["route", "status"], registry=self._registry)
+        self.seconds = Histogram("huiyi_request_seconds", "From first byte to last.", ["route"], buckets=SECONDS, registry=self._registry)
+        self.in_flight = Gauge("huiyi_requests_in_flight", "Requests that are being answered.", registry=self._registry)
+        self.texts = Counter("huiyi_texts", "Texts embedded, cached ones included.", ["model"], registry=self._registry)
+        self.tokens = Counter("huiyi_tokens", "Tokens of these texts.", ["model"], registry=self._registry)
+        self._registry.register(_Queues(models))
+
+    def page(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _Queues(Collector):
+    def __init__(self, models: Sequence[Served]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterable[Metric]:
+        yield from _gauges(self._models)
+        yield from _counters(self._models)
+        waits = SummaryMetricFamily("huiyi_queue_wait_seconds", "From accepted to begun, a text.", labels=["model"])
+        batches = SummaryMetricFamily("huiyi_batch_texts", "Texts in a pass of the engine.", labels=["model"])
+        for model in self._models:
+            stats = model.stats()
+            waits.add_metric([model.name], stats.begun, stats.wait_s)
+            batches.add_metric([model.name], stats.batches, stats.begun)
+        yield waits
+        yield batches
+
+
+def _gauges(models: Sequence[Served]) -> Iterator[Metric]:
+    for name, help_, attribute in (
+        ("huiyi_queue_texts", "Texts that wait for the engine.", "waiting_texts"),
+        ("huiyi_queue_tokens", "Tokens that wait for the engine.", "waiting_tokens"),
+        ("huiyi_running_texts", "Texts in the engine.", "running_texts"),
+        ("huiyi_held_tokens", "Room taken in the queue, in tokens, by what runs and what waits.", "held_tokens"),
+        ("huiyi_max_queue_tokens", "Room in the queue, in tokens.", "max_queue_tokens"),
+        ("huiyi_oldest_wait_seconds", "How long the oldest text has waited.", "oldest_wait_s"),
+    ):
+        family = GaugeMetricFamily(name, help_, labels=["model"])
+        for model in models:
+            family.add_metric([model.name], getattr(model.stats(), attribute))
+        yield family
+
+
+def _counters(models: Sequence[Served]) -> Iterator[Metric]:
+    for name, help_, attribute in (
+        ("huiyi_engine_texts", "Texts that the engine answered.", "texts"),
+        ("huiyi_engine_tokens", "Tokens that the engine computed.", "tokens"),
+        ("huiyi_padding_tokens", "Tokens computed for nothing, beside those.", "padding_tokens"),
+        ("huiyi_engine_seconds", "Seconds in the engine.", "busy_s"),
+        ("huiyi_failed_texts", "Texts that the engine failed on.", "failed"),
+        ("huiyi_cancelled_texts", "Texts whose callers left.", "cancelled"),
+        ("huiyi_refused", "Requests turned away because others filled the queue.", "refused"),
+        ("huiyi_long_steps", "Steps of long texts.", "long_steps"),
+    ):
+        family = CounterMetricFamily(name, help_, labels=["model"])
+        for model in models:
+            family.add_metric([model.name], getattr(model.stats(), attribute))
+        yield family
