@@ -42,10 +42,12 @@ class Model:
         default_prompt_name: str | None = None,
         normalizes: bool = True,
         reopen: "Callable[[], Model] | None" = None,
+        about: str = "",
     ) -> None:
         """name: as it was asked for. prompts: prefixes by name, as the checkpoint has them; default_prompt_name: the one `encode` uses.
 
         normalizes: the checkpoint itself ends in unit length. reopen: loads this model again; with it a Model can be pickled.
+        about: how it computes, a sentence for people.
         """
         self.encoder = encoder
         self.name = name
@@ -53,6 +55,7 @@ class Model:
         self.default_prompt_name = default_prompt_name
         self._normalizes = normalizes
         self._reopen = reopen
+        self.about = about
 
     def encode(
         self,

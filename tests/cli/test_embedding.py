@@ -158,3 +158,11 @@ def test_a_killed_run_of_a_real_model_gives_the_same_bytes(tmp_path, minilm, mon
     assert result["dimensions"] == 384
     subprocess.run([*command, str(tmp_path / "whole.npy")], capture_output=True, check=True)
     assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_the_first_line_says_how_it_computes_and_offers_int8(tmp_path, minilm, capsys, own_home) -> None:
+    (tmp_path / "texts.txt").write_text("One text.\n", "utf-8")
+    with pytest.raises(SystemExit):
+        main(["embed", str(tmp_path / "texts.txt"), "-o", str(tmp_path / "out.npy"), "-m", str(minilm)])
+    said = capsys.readouterr().err
+    assert "threads; --precision int8 is about" in said

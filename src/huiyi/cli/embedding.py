@@ -39,7 +39,7 @@ def embed(
         result = workspace.embed_file(
             file,
             output,
-            context.obj.loader(model, precision, threads),
+            context.obj.loader(model, precision, threads, introduced=True),
             text=text,
             kind=kind,
             instruction=instruction,

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from huiyi.cli.printing import note
+
 if TYPE_CHECKING:
+    from huiyi.model import Model
     from huiyi.workspace import Load, Loader
 
 
@@ -14,9 +17,14 @@ class Invocation:
     load: "Load | None" = None
     debug: bool = False
 
-    def loader(self, model: str | None, precision: str, threads: int | None) -> "Loader":
-        """Loads the model that the options name, when called."""
+    def loader(self, model: str | None, precision: str, threads: int | None, introduced: bool = False) -> "Loader":
+        """Loads the model that the options name, when called. introduced: and says how it computes, as long work should."""
         from huiyi import workspace
 
-        load = self.load or workspace.load
-        return lambda: load(model, precision, threads)
+        def load() -> "Model":
+            loaded = (self.load or workspace.load)(model, precision, threads)
+            if introduced and loaded.about:
+                note(loaded.about)
+            return loaded
+
+        return load

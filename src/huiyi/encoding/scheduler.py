@@ -33,8 +33,8 @@ class Stats:
 
     waiting: accepted and not begun. running: begun and not answered. held_tokens: room taken, of max_queue_tokens.
     texts, failed, cancelled: how accepted texts ended; refused: requests turned away. batches, long_steps: passes of the engine.
-    tokens: real ones computed; padding_tokens: computed beside them for nothing. busy_s: in the engine. wait_s: from accepted to begun,
-    summed over the `begun` texts.
+    tokens: computed. padding_tokens: places beside them that attention fills for nothing. busy_s: in the engine. wait_s: from accepted
+    to begun, summed over the `begun` texts.
     """
 
     waiting_texts: int
@@ -59,9 +59,9 @@ class Stats:
 class Scheduler:
     """`submit` for one text, `run` for a request of many; both share one queue.
 
-    max_batch_tokens: rows times longest row in a batch; a single row may exceed it. max_padding_tokens: the padding that a batch may
-    carry, about what a pass of its own would cost. max_queue_tokens: room of the queue, running texts included; default 32,768 or the
-    longest text, whichever is more.
+    max_batch_tokens: tokens in a batch; a single row may exceed it. max_padding_tokens: by how many, in sum, the rows of a batch may fall
+    short of the longest: engines pack their tokens, so padding costs time in attention alone. max_queue_tokens: room of the queue,
+    running texts included; default 32,768 or the longest text, whichever is more.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Scheduler:
         engine: Engine,
         *,
         max_batch_tokens: int = 512,
-        max_padding_tokens: int = 64,
+        max_padding_tokens: int = 256,
         max_queue_tokens: int | None = None,
     ) -> None:
         self._engine = engine

@@ -100,7 +100,7 @@ class Waiting:
         return batch
 
     def _beside(self, oldest: Job) -> list[Job]:
-        batch, longest, padding = [oldest], oldest.length, 0
+        batch, tokens, longest, padding = [oldest], oldest.length, oldest.length, 0
         at = bisect_left(self._lengths, oldest.length)
         downwards, upwards = self._of(self._lengths[at::-1], oldest), self._of(self._lengths[at + 1 :], oldest)
         shorter, longer = next(downwards, None), next(upwards, None)
@@ -110,15 +110,17 @@ class Waiting:
             if padding + min(below, above) > self._max_padding_tokens:
                 break
             if shorter and below <= above:
-                if (len(batch) + 1) * longest > self._max_batch_tokens:
+                if tokens + shorter.length > self._max_batch_tokens:
                     break
                 batch.append(shorter)
+                tokens += shorter.length
                 padding += longest - shorter.length
                 shorter = next(downwards, None)
             elif longer:
-                if (len(batch) + 1) * longer.length > self._max_batch_tokens:
+                if tokens + longer.length > self._max_batch_tokens:
                     longer = None
                     continue
+                tokens += longer.length
                 padding += (longer.length - longest) * len(batch)
                 batch.append(longer)
                 longest = longer.length

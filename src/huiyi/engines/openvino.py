@@ -39,6 +39,7 @@ from huiyi.types import Floats, Ids
 SLICE_TOKENS = (
     256  # a graph a layer holds 44 KB a token for its intermediates: 4 % slower than 512 and 0.3 GB smaller, see docs/decisions.md
 )
+ATTENDING_TOKENS = 1024  # queries of a long text that attend together: what is done anew for all keys each time is a tenth of it
 LONG_TOKENS = 512  # texts up to this length go whole
 STEP_SECONDS = 0.5  # how long a long text works before others may go in between
 ONE_GRAPH_FLOP = 0.4e12  # a second or less on two ordinary cores
@@ -112,7 +113,9 @@ class OpenVINOEngine:
         self._whole = self._compile_whole() if whole else None
         self._stages = [] if whole else [self._compile_stage(i) for i in range(self._layers + 1)]
         self._attention = None if whole else self._compile_attention()
-        self.forward([np.zeros(1, np.int32)])  # the first run packs the weights; after it the mapped files are not read again
+        self.forward(
+            [np.zeros(min(SLICE_TOKENS, self.max_tokens), np.int32)]
+        )  # the first run packs the weights; after it the mapped files are not read again
         kept.release()
         checkpoint.weights.release()
 
@@ -127,8 +130,7 @@ class OpenVINOEngine:
         passing = _Passing(hidden, self._widths, self._between)
         for layer in range(self._layers):
             attended = self._attend(layer - 1, passing.qkv, tokens, tokens, rows) if layer else None
-            for start, end in passing.spans:
-                passing.run(self._stages[layer], attended and _part(attended, start, end), start, end)
+            passing.run(self._stages[layer], attended, 0, len(hidden))
             passing.turn()
         attended = self._attend(self._layers - 1, passing.qkv, tokens, tokens, last)
         ends = [
@@ -144,16 +146,18 @@ class OpenVINOEngine:
             return row
         family, positions = self._family, np.arange(len(ids))
         tokens, passing = family.token_values(positions), _Passing(family.embed(ids, positions), self._widths, self._between)
-        began = time.perf_counter()
+        parts, began = spans(len(ids), ATTENDING_TOKENS), time.perf_counter()
         for layer in range(self._layers):
-            for start, end in passing.spans:
+            for start, end in parts:
                 attended = self._attend_span(layer - 1, passing.qkv, tokens, start, end) if layer else None
                 passing.run(self._stages[layer], attended, start, end)
                 if time.perf_counter() - began > STEP_SECONDS:
                     yield
                     began = time.perf_counter()
             passing.turn()
-        ends = passing.spans if self._pooling == "mean" else [(len(ids) - 1, len(ids)) if self._pooling == "last" else (0, 1)]
+        ends = (
+            spans(len(ids), SLICE_TOKENS) if self._pooling == "mean" else [(len(ids) - 1, len(ids)) if self._pooling == "last" else (0, 1)]
+        )
         rows: list[Floats] = []
         for start, end in ends:
             attended = self._attend_span(self._layers - 1, passing.qkv, tokens, start, end)
@@ -261,19 +265,21 @@ class _Passing:
     """What passes from layer to layer: hidden [tokens, width] and q, k, v, each in two buffers, one read while the other is written."""
 
     def __init__(self, hidden: Floats, widths: list[int], kind: Type) -> None:
-        self.spans = spans(len(hidden), SLICE_TOKENS)
         self.hidden, self._next_hidden = (ov.Tensor(Type.f32, list(hidden.shape)) for _ in range(2))
         self.qkv, self._next_qkv = ([ov.Tensor(kind, [len(hidden), width]) for width in widths] for _ in range(2))
         self._began = False
         self.hidden.data[:] = hidden
 
     def run(self, stage: _Compiled, attended: ov.Tensor | None, start: int, end: int) -> None:
-        into = [_part(tensor, start, end) for tensor in self._next_qkv]
-        if attended is None:
-            stage(_part(self.hidden, start, end), into=into)
-        else:
-            self._began = True
-            stage(attended, _part(self.hidden, start, end), into=[_part(self._next_hidden, start, end), *into])
+        """One stage over the tokens start:end, in slices. attended: attention's answer for these tokens, None in the first layer."""
+        for low, high in spans(end - start, SLICE_TOKENS):
+            at, to = start + low, start + high
+            into = [_part(tensor, at, to) for tensor in self._next_qkv]
+            if attended is None:
+                stage(_part(self.hidden, at, to), into=into)
+            else:
+                self._began = True
+                stage(_part(attended, low, high), _part(self.hidden, at, to), into=[_part(self._next_hidden, at, to), *into])
 
     def turn(self) -> None:
         """A layer is done: what was written is read from now on."""
