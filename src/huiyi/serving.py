@@ -8,11 +8,12 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from huiyi.encoding.cache import CachedEncoder, CacheStats
 from huiyi.encoding.encoder import LocalEncoder, checked_ids
 from huiyi.encoding.scheduler import Stats
 from huiyi.errors import InvalidInput, TooLarge, TooLong
@@ -26,16 +27,10 @@ TOKENISE_TEXTS = 256  # between two looks at whether anybody still waits
 MOST_CHARACTERS = 500_000
 
 
-class IdsEncoder(Protocol):
-    """A `LocalEncoder`, or one that wraps it."""
-
-    def embed_ids(self, ids: Sequence[Ids], dimensions: int | None = ..., *, cancelled: threading.Event | None = ...) -> Embedded: ...
-
-
 class Served:
     """One model. name: what answers call it; aliases: what else it answers to. Safe to call from many threads.
 
-    encoder: in the place of `local`, such as a cache around it. max_tokens: of all texts of a request together.
+    cached: around `local`, where vectors are kept. max_request_tokens: of all inputs of a request together.
     """
 
     def __init__(
@@ -44,13 +39,13 @@ class Served:
         local: LocalEncoder,
         *,
         aliases: Sequence[str] = (),
-        encoder: IdsEncoder | None = None,
+        cached: CachedEncoder | None = None,
         max_request_tokens: int = 300_000,
     ) -> None:
         self.name, self.aliases = name, tuple(aliases)
         self.dim, self.max_tokens, self.space = local.dim, local.max_tokens, local.space
         self.max_request_tokens = max_request_tokens
-        self._local, self._tokenizer, self._encoder = local, local.tokenizer, encoder or local
+        self._local, self._tokenizer, self._cached = local, local.tokenizer, cached
 
     def token_ids(
         self,
@@ -91,14 +86,21 @@ class Served:
 
     def embed(self, rows: Sequence[Ids], dimensions: int | None = None, cancelled: threading.Event | None = None) -> Embedded:
         """As `LocalEncoder.embed_ids`."""
-        return self._encoder.embed_ids(rows, dimensions, cancelled=cancelled)
+        return (self._cached or self._local).embed_ids(rows, dimensions, cancelled=cancelled)
+
+    def width(self, dimensions: int | None) -> int:
+        """As `LocalEncoder.width`."""
+        return self._local.width(dimensions)
 
     def stats(self) -> Stats:
         return self._local.scheduler.stats()
 
+    def cache_stats(self) -> CacheStats | None:
+        return self._cached.stats() if self._cached else None
+
     def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
         """As `Scheduler.close`."""
-        self._local.close(drain, timeout_s)
+        (self._cached or self._local).close(drain, timeout_s)
 
     def _rows(
         self,
@@ -154,9 +156,11 @@ def quantized(vectors: Floats, output: OutputType) -> NDArray[Any]:
     """
     if output == "float":
         return vectors
+    small: NDArray[Any]
     if output in ("int8", "uint8"):
-        scaled = np.clip(np.rint(vectors * (127 / int8_range(vectors.shape[1]))), -127, 127).astype(np.int16)
-        return scaled.astype(np.int8) if output == "int8" else (scaled + 128).astype(np.uint8)
-    bits: NDArray[Any] = np.packbits(vectors > 0, axis=1)
-    signed: NDArray[Any] = (bits.astype(np.int16) - 128).astype(np.int8)
-    return bits if output == "ubinary" else signed
+        scaled = np.clip(np.rint(vectors * (127 / int8_range(vectors.shape[1]))), -127, 127)
+        small = scaled.astype(np.int8) if output == "int8" else (scaled + 128).astype(np.uint8)
+    else:
+        bits = np.packbits(vectors > 0, axis=1)
+        small = bits if output == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
+    return small

@@ -19,6 +19,7 @@ import numpy as np
 
 from huiyi import __version__, settings
 from huiyi.encoding import probes, selfcheck
+from huiyi.encoding.cache import CachedEncoder
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.selfcheck import Check, Comparison
 from huiyi.encoding.tokenizer import Tokenizer
@@ -48,6 +49,7 @@ MOST_CHARACTERS = 500_000
 MATRIX_TEXTS = 30
 ROW_CHARACTERS = 8
 PROBE = "会意"
+INT8_GAIN = 1.5  # over bf16, see docs/benchmarks.md; over fp32 more
 
 
 def load(name_or_path: str | None = None, precision: str = "auto", threads: int | None = None) -> Model:
@@ -65,7 +67,15 @@ def load(name_or_path: str | None = None, precision: str = "auto", threads: int 
     engine = OpenVINOEngine(checkpoint, precision, threads, settings.home() / "cache" / "weights")
     encoder = LocalEncoder(tokenizer, engine, space=checkpoint.digest, dimensions=checkpoint.dimensions)
     reopen = partial(load, name, precision, threads)
-    return Model(encoder, name, checkpoint.prompts, checkpoint.default_prompt_name, checkpoint.normalize, reopen)
+    about = _about(name, engine, offered=precision == "auto")
+    return Model(encoder, name, checkpoint.prompts, checkpoint.default_prompt_name, checkpoint.normalize, reopen, about)
+
+
+def _about(name: str, engine: OpenVINOEngine, offered: bool) -> str:
+    """The line that a command begins with. offered: whether to name int8 and what it brings, see docs/benchmarks.md."""
+    threads = engine.threads or os.cpu_count() or 1
+    int8 = f"; --precision int8 is about {INT8_GAIN} times as fast and a little less exact (huiyi model check --precision int8 compares)"
+    return f"{name} in {engine.precision} on {threads} threads{int8 if offered else ''}"
 
 
 @dataclass(frozen=True)
@@ -412,13 +422,15 @@ def serve(
     threads: int | None = None,
     *,
     served_names: Sequence[str] = (),
+    cache: bool = True,
     max_request_tokens: int = 300_000,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Served]:
     """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL.
 
     A folder is served under its last part, a hub's name under itself with its last part as an alias. served_names: names in the place of
-    those, in the order of `models`. Raises what `load` raises, ModelFailed when vectors are not what a model's folder means.
+    those, in the order of `models`. cache: keep vectors in HUIYI_HOME/cache/vectors. Raises what `load` raises, ModelFailed when vectors
+    are not what a model's folder means.
     """
     names = [_named(None)] if not models else list(models)
     if len(served_names) > len(names):
@@ -434,8 +446,10 @@ def serve(
             folder = locate(name)
             model = load(str(folder), precision, threads)
             encoder = cast(LocalEncoder, model.encoder)
-            served.append(Served(under, encoder, aliases=aliases, max_request_tokens=max_request_tokens))
             resolved = resolve_precision(precision)
+            kept = settings.home() / "cache" / "vectors"
+            cached = CachedEncoder(encoder, kept, variant=f"{resolved} {__version__}") if cache else None
+            served.append(Served(under, encoder, aliases=aliases, cached=cached, max_request_tokens=max_request_tokens))
             say(f"{name} in {resolved}: looking at its vectors")
             last_token = open_checkpoint(folder).pooling == "last"
             report = selfcheck.check(encoder, resolved, last_token, _published_sha256(folder))

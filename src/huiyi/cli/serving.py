@@ -65,6 +65,7 @@ def serve(
     max_request_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Most tokens in a request.")] = 300_000,
     max_requests: Annotated[int, typer.Option(min=1, metavar="N", help="Most requests at once.")] = 512,
     max_wait: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest time for a request to be done.")] = 600,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no vectors of texts seen before.")] = False,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A line for every request, not only for failed ones.")] = False,
@@ -92,11 +93,12 @@ def serve(
         precision,
         threads,
         served_names=served_model_name or (),
+        cache=not no_cache,
         max_request_tokens=max_request_tokens,
         say=note,
     )
     port = bound.getsockname()[1]
-    connections.run(create_app(models, settings), bound, started=lambda: _announce(models, host, port, keys))
+    connections.server(create_app(models, settings), lambda: _announce(models, host, port, keys)).run([bound])
 
 
 def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None") -> None:

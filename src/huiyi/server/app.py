@@ -107,6 +107,7 @@ def create_app(models: Sequence[Served], settings: ServerSettings | None = None)
         description="Text embeddings in OpenAI's protocol. Errors are OpenAI's, too: {error: {message, type, param, code}}.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
         responses=FAILURES,
         # OpenTelemetry by its standard variables, where its packages are installed; logs would hold what was sent

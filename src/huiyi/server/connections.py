@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -117,6 +118,9 @@ class EndingServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop = asyncio.get_running_loop()
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -153,8 +157,8 @@ def bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def run(app: FastAPI, bound: socket.socket, started: Callable[[], None], notice_s: float = 1.0) -> None:
-    """Serves until a signal. started: called once requests are taken."""
+def server(app: FastAPI, started: Callable[[], None], notice_s: float = 1.0) -> EndingServer:
+    """`.run([bound])` serves until a signal. started: called once requests are taken."""
     config = uvicorn.Config(
         app,
         http=GuardedConnection,
@@ -167,4 +171,4 @@ def run(app: FastAPI, bound: socket.socket, started: Callable[[], None], notice_
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    EndingServer(config, app.state.desk, notice_s, started).run([bound])
+    return EndingServer(config, app.state.desk, notice_s, started)

@@ -57,6 +57,7 @@ class Desk:
         count = sum(len(part.inputs) for part in parts)
         if count > self._max_inputs:
             raise TooLarge(f"{count:,} inputs, and one request may have {self._max_inputs:,} here; send them in several requests")
+        model.width(dimensions)
 
         def work(cancelled: threading.Event) -> Embedded:
             rows = [row for part in parts for row in model.token_ids(part.inputs, part.kind, part.instruction, part.truncate, cancelled)]

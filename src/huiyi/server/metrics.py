@@ -39,6 +39,7 @@ class _Queues(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from _gauges(self._models)
         yield from _counters(self._models)
+        yield from _caches(self._models)
         waits = SummaryMetricFamily("huiyi_queue_wait_seconds", "From accepted to begun, a text.", labels=["model"])
         batches = SummaryMetricFamily("huiyi_batch_texts", "Texts in a pass of the engine.", labels=["model"])
         for model in self._models:
@@ -78,4 +79,18 @@ def _counters(models: Sequence[Served]) -> Iterator[Metric]:
         family = CounterMetricFamily(name, help_, labels=["model"])
         for model in models:
             family.add_metric([model.name], getattr(model.stats(), attribute))
+        yield family
+
+
+def _caches(models: Sequence[Served]) -> Iterator[Metric]:
+    for kind, name, help_, attribute in (
+        (CounterMetricFamily, "huiyi_cache_hits", "Texts answered without computing them.", "hits"),
+        (CounterMetricFamily, "huiyi_cache_misses", "Texts that had to be computed.", "misses"),
+        (CounterMetricFamily, "huiyi_cache_evictions", "Vectors that made room for others.", "evictions"),
+        (GaugeMetricFamily, "huiyi_cache_bytes", "The vector cache on disk.", "bytes"),
+    ):
+        family = kind(name, help_, labels=["model"])
+        for model in models:
+            if stats := model.cache_stats():
+                family.add_metric([model.name], getattr(stats, attribute))
         yield family
