@@ -88,7 +88,7 @@ def test_every_requirement_of_core_and_tests_is_pinned_for_continuous_integratio
     lines = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
     pins = {line.split("==")[0] for line in lines if line and not line.startswith("#")}
     extras = PROJECT["optional-dependencies"]
-    required = [*PROJECT["dependencies"], *extras["test"], *extras["parquet"], *extras["sklearn"]]
+    required = [*PROJECT["dependencies"], *extras["test"], *extras["bench"], *extras["parquet"], *extras["sklearn"]]
     names = {re.split(r"[\s\[<>=!;]", requirement)[0] for requirement in required} - {"huiyi"}
     assert names | {"torch"} == pins
 
