@@ -108,12 +108,14 @@ class CachedEncoder:
         cancelled: threading.Event | None = None,
     ) -> Embedded:
         """As `LocalEncoder.embed`."""
+        width = self._encoder.width(dimensions)
         rows = self._encoder.token_ids(texts, kind, instruction, truncate=truncate, prompt=prompt, cancelled=cancelled)
-        return self._answer(rows, dimensions, cancelled)
+        return self._answer(rows, width, cancelled)
 
     def embed_ids(self, ids: Sequence[Ids], dimensions: int | None = None, *, cancelled: threading.Event | None = None) -> Embedded:
         """As `LocalEncoder.embed_ids`."""
-        return self._answer(self._encoder.checked(ids), dimensions, cancelled)
+        width = self._encoder.width(dimensions)
+        return self._answer(self._encoder.checked(ids), width, cancelled)
 
     def stats(self) -> CacheStats:
         with self._lock:
@@ -125,12 +127,11 @@ class CachedEncoder:
         self._closed = True
         self._file.close()
 
-    def _answer(self, rows: list[Ids], dimensions: int | None, cancelled: threading.Event | None) -> Embedded:
+    def _answer(self, rows: list[Ids], width: int, cancelled: threading.Event | None) -> Embedded:
         if self._closed:
             raise Unavailable(CLOSED)
         if os.getpid() != self._pid:
             raise Unavailable("this process was forked after the vector cache was opened; load the model in the new process")
-        width = self._encoder.width(dimensions)
         vectors = np.empty((len(rows), width), np.float32)
         wanted: dict[bytes, Ids] = {}
         places: dict[bytes, list[int]] = defaultdict(list)

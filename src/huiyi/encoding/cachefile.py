@@ -56,7 +56,7 @@ class CacheFile:
         self._touched: dict[bytes, int] = {}  # the ids of rows that were asked for and are among the older half
         self._middle = 0  # rows with smaller ids are the older half; 0 while there is room for all
         self._damage: str | None = None
-        self._told: set[str] = set()
+        self._of_use = True
         self._closed = False
         self._writer: threading.Thread | None = None
         self._number = 0
@@ -85,13 +85,14 @@ class CacheFile:
         with self._changed:
             if not self._closed and len(self._pending) * vector.nbytes < MOST_PENDING_BYTES:
                 self._pending[key] = vector
-                self._wake()
+                if len(self._pending) == 1:
+                    self._wake()
 
     @property
     def size_bytes(self) -> int:
         size = 0
         for file in self._files():
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 size += file.stat().st_size
         return size
 
@@ -122,7 +123,7 @@ class CacheFile:
 
     def _wake(self) -> None:
         """Under the lock."""
-        if self._writer is None or not self._writer.is_alive():
+        if self._writer is None:
             self._writer = threading.Thread(target=self._write, name="huiyi-cache", daemon=True)
             self._writer.start()
         self._changed.notify_all()
@@ -135,17 +136,18 @@ class CacheFile:
                 if not (self._pending or self._damage):
                     self._writer = None
                     return
-                if not self._closed:
-                    self._changed.wait_for(lambda: self._closed, GATHER_S)
-                batch, touched = self._batch(), self._touched
-                self._touched = {}
+                batch = self._batch()
+                if len(batch) == len(self._pending) and not self._closed:
+                    self._changed.wait(GATHER_S)
+                    batch = self._batch()
+                touched, self._touched = self._touched, {}
             try:
                 if self._damage or not self._path().exists():
                     self._begin_anew()
                 elif self._db is None:
                     self._connect()
                 self._store(batch, sorted(touched, key=touched.__getitem__))
-            except (sqlite3.Error, OSError, Damaged) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, only the cache suffers
                 self._trouble(error)
             with self._changed:
                 for key in batch:
@@ -173,23 +175,25 @@ class CacheFile:
             self._make_room(db, sum(len(row) for _, row in rows))
             db.executemany("INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)", rows)
             db.execute("COMMIT")
+            self._of_use = True
         except BaseException:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             raise
 
     def _make_room(self, db: sqlite3.Connection, coming: int) -> None:
-        page, evicted = self._pragma(db, "page_size"), 0
         room = self._max_bytes - self._journal_bytes - coming * 5 // 4  # rows do not fill their pages
-        while page * (self._pragma(db, "page_count") - self._pragma(db, "freelist_count")) > room:
+        while self._used(db) > room:
             gone = db.execute("DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY id LIMIT 64)").rowcount
-            evicted += gone
             if not gone:
                 break
-        if evicted:
+            self.evictions += gone
+        if self._used(db) > room // 2:
             low, high = db.execute("SELECT (SELECT min(id) FROM vectors), (SELECT max(id) FROM vectors)").fetchone()
             self._middle = ((low or 0) + (high or 0)) // 2
-            self.evictions += evicted
+
+    def _used(self, db: sqlite3.Connection) -> int:
+        return self._pragma(db, "page_size") * (self._pragma(db, "page_count") - self._pragma(db, "freelist_count"))
 
     # the file
 
@@ -261,8 +265,8 @@ class CacheFile:
             with self._changed:
                 self._damage = str(error)
                 self._wake()
-        elif str(error) not in self._told:
-            self._told.add(str(error))
+        elif self._of_use:
+            self._of_use = False
             log.warning("the vector cache in %s is of no use (%s); texts are computed each time", self._folder, error)
 
     def _path(self) -> Path:
