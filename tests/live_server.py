@@ -93,10 +93,15 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def command(home: Path, *options: object, log: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`huiyi serve` with these options: the process and its address, once it is ready. log: a folder for what it prints."""
+def command(
+    home: Path, *options: object, log: Path, program: Path | None = None, **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`huiyi serve` with these options: the process and its address, once it is ready.
+
+    log: a folder for what it prints. program: in the place of `huiyi`.
+    """
     env = {k: v for k, v in os.environ.items() if not k.startswith("HUIYI_")} | {"HUIYI_HOME": str(home)} | environment
-    words = [sys.executable, "-m", "huiyi", "serve", "--port", "0", *map(str, options)]
+    words = [sys.executable, *([str(program)] if program else ["-m", "huiyi"]), "serve", "--port", "0", *map(str, options)]
     with (log / "out").open("w") as out, (log / "err").open("w") as err:
         process = subprocess.Popen(words, env=env, stdout=out, stderr=err, text=True)
     try:

@@ -49,7 +49,7 @@ MAY_IMPORT = {
     },
     "server": {"errors", "types", "settings", "serving", "workspace", "__init__"},
     "console": {"errors", "types", "settings", "workspace", "__init__"},
-    "cli": {"errors", "types", "settings", "serving", "workspace", "server", "__init__"},
+    "cli": {"errors", "types", "settings", "model", "serving", "workspace", "server", "__init__"},
     "__init__": {"errors", "types", "model", "vectorizer", "workspace"},
     "__main__": {"cli"},
 }

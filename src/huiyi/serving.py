@@ -92,6 +92,11 @@ class Served:
         """As `LocalEncoder.width`."""
         return self._local.width(dimensions)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more texts: closed, or its worker has died."""
+        return self._local.scheduler.closed
+
     def stats(self) -> Stats:
         return self._local.scheduler.stats()
 

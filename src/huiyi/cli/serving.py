@@ -19,7 +19,7 @@ EXAMPLES = """
     -d '{{"model": "{model}", "input": "Where is my parcel?"}}'
 
   # Python: pip install openai
-  from openai import OpenAI
+  {python_import}from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key={python_key})
   vector = client.embeddings.create(model="{model}", input="Where is my parcel?").data[0].embedding
 
@@ -79,10 +79,11 @@ def serve(
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("huiyi").setLevel(logging.INFO)
+    loopback = auth.is_loopback(host)
     keys = auth.keys(api_key_file, host, no_auth)
     names = frozenset(name.lower() for name in allowed_host or ())
     settings = ServerSettings(
-        Admission(keys, names if names or auth.is_loopback(host) else None, frozenset(cors_origin or ())),
+        Admission(keys, names if names or loopback else None, frozenset(cors_origin or ())),
         Limits(max_body_mb * 2**20, max_inputs, max_requests, max_wait),
         open_metrics,
         log_requests,
@@ -98,10 +99,10 @@ def serve(
         say=note,
     )
     port = bound.getsockname()[1]
-    connections.server(create_app(models, settings), lambda: _announce(models, host, port, keys)).run([bound])
+    connections.server(create_app(models, settings), lambda: _announce(models, host, port, keys, loopback)).run([bound])
 
 
-def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None") -> None:
+def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None", loopback: bool) -> None:
     """What is served and how to call it; never the key itself."""
     name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
     url = f"http://{name}:{port}"
@@ -113,12 +114,15 @@ def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None")
             url=url,
             model=models[0].name,
             curl_key=' -H "Authorization: Bearer $HUIYI_API_KEY"' if keys else "",
+            python_import="import os\n  " if keys else "",
             python_key='os.environ["HUIYI_API_KEY"]' if keys else '"none"',
             js_key=', "Authorization": `Bearer ${process.env.HUIYI_API_KEY}`' if keys else "",
         )
     )
     if keys:
         typer.echo(f"the API key is {keys.source}")
+    elif not loopback:
+        typer.echo("no API key is asked for: whoever can reach this port may use it")
     typer.echo(f"documentation: {url}/docs")
     typer.echo(f"ready: {url}/v1")
     sys.stdout.flush()

@@ -145,6 +145,11 @@ class Scheduler:
                 job.cancel()
             self._release(held)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more: closed, or its worker has died."""
+        return self._draining or self._end is not None
+
     def stats(self) -> Stats:
         with self._lock:
             return Stats(

@@ -1,6 +1,6 @@
 """`/v1/similarity` and `/v1/rerank`: scores in the place of vectors. A score is a cosine, higher is more alike."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
@@ -49,7 +49,7 @@ class SimilarityRequest(Body):
 class SimilarityResponse(BaseModel):
     """scores: the cosine of each pair, or of `text` with each of `others`, in their order."""
 
-    object: str
+    object: Literal["list"]
     scores: list[float]
     model: str
     usage: Usage

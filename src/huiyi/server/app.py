@@ -42,6 +42,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorBody, "description": "Others fill the queue now; Retry-After says when to ask again."},
     500: {"model": ErrorBody, "description": "The server's fault."},
     503: {"model": ErrorBody, "description": "Not ready, shutting down, or not done in time."},
+    "default": {"model": ErrorBody, "description": "Any other failure."},
 }
 
 
@@ -78,9 +79,12 @@ async def health() -> Status:
 
 @status.get("/ready", response_model=Status, summary="Whether requests are taken")
 async def ready(request: Request) -> Status:
-    """503 from the moment the server was told to stop."""
-    if desk_of(request).draining:
+    """503 from the moment the server was told to stop, and when a model cannot answer any more."""
+    desk = desk_of(request)
+    if desk.draining:
         raise Unavailable("the server is shutting down")
+    if ended := [model.name for model in desk.models if model.closed]:
+        raise Unavailable(f"{', '.join(ended)} stopped working; start the server again")
     return Status(status="ok")
 
 

@@ -42,6 +42,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._header_bytes = 0
+        self._in_headers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -58,13 +59,18 @@ class GuardedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._await_headers()  # the next request on this connection begins
-        if self._deadline is not None:
-            self._header_bytes += len(data)
         super().data_received(data)
-        if self._deadline is not None and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The headers of a request may have {MAX_HEADER_BYTES:,} bytes.")
+        if self._in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+                self.send_400_response(f"the headers of a request may have {MAX_HEADER_BYTES:,} bytes")
+
+    def on_message_begin(self) -> None:
+        self._in_headers, self._header_bytes = True, 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._in_headers = False
         self._stop("_deadline")
         super().on_headers_complete()
 
@@ -84,7 +90,6 @@ class GuardedConnection(HttpToolsProtocol):
         self.transport.close()
 
     def _await_headers(self) -> None:
-        self._header_bytes = 0
         self._deadline = self.loop.call_later(self.header_s, self._headers_late)
 
     def _headers_late(self) -> None:

@@ -4,6 +4,7 @@ The outermost layer but for CORS; every failure passes here. Logs hold routes, s
 that a client made up.
 """
 
+import asyncio
 import logging
 import re
 import traceback
@@ -13,7 +14,7 @@ from time import perf_counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from huiyi.errors import HuiyiError
+from huiyi.errors import HuiyiError, Unavailable
 from huiyi.server.failures import response_of
 from huiyi.server.metrics import Metrics
 from huiyi.server.waiting import ClientGone
@@ -48,6 +49,9 @@ class Observer:
                 await self._app(scope, receive, with_id)
             except ClientGone:
                 status = 499
+            except asyncio.CancelledError:
+                if not status:
+                    await response_of(Unavailable("the server is shutting down"))(scope, receive, with_id)
             except Exception as error:  # noqa: BLE001  whatever is raised becomes an answer, here and nowhere else
                 if not isinstance(error, HuiyiError) or error.status == 500:
                     log.error("%s in request %s\n%s", _names(error), id_, _frames(error))
