@@ -84,7 +84,7 @@ class Race:
         """The fastest batch size on a quarter of the texts; huiyi has none to choose."""
         for load, texts in self.loads.items():
             part, sizes = texts[: len(texts) // 4], BATCHES.get(name, ())
-            took = {size: self.competitor(name).run(part, batch_size=size)["seconds"] for size in sizes}
+            took = {size: 0.0 if len(sizes) == 1 else self.competitor(name).run(part, batch_size=size)["seconds"] for size in sizes}
             self.batch[name, load] = {"batch_size": min(took, key=took.get)} if took else {}
             if took:
                 print(name, load, {size: round(seconds, 1) for size, seconds in took.items()}, file=sys.stderr)

@@ -95,7 +95,7 @@ def test_a_text_does_not_notice_its_neighbours(engine):
 
 def test_the_longest_text_in_steps_is_the_same_as_in_one_go(engine, reference, monkeypatch):
     monkeypatch.setattr(engine_module, "STEP_SECONDS", 0.0)
-    monkeypatch.setattr(engine_module, "SLICE_TOKENS", 16)
+    monkeypatch.setattr(engine, "_slice_tokens", 16)
     monkeypatch.setattr(engine_module, "ATTENDING_TOKENS", 40)
     ids = texts(engine.max_tokens)[0]
     steps, pauses = run_steps(engine, ids)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from huiyi.engines.checkpoint import BertConfig, Checkpoint, Weights
-from huiyi.engines.graph import Node, Precision, ints, layer_norm, linear, ops, prepared, scalar, stack
+from huiyi.engines.graph import Node, Precision, layer_norm, linear, ops, prepared, scalar, stack
 from huiyi.engines.prepared import Prepared
 from huiyi.engines.weights import Tensor
 from huiyi.types import Floats, Ids
@@ -43,14 +43,11 @@ class Bert:
         normed: Floats = centred / scale * self._vector(name + "LayerNorm.weight") + self._vector(name + "LayerNorm.bias")
         return normed
 
-    def project(self, layer: int, hidden: Node) -> list[Node]:
+    def project(self, layer: int, hidden: Node) -> Node:
         names = [f"encoder.layer.{layer}.attention.self.{which}" for which in ("query", "key", "value")]
         weight = stack([self._weights[name + ".weight"] for name in names])
         bias = np.concatenate([self._vector(name + ".bias") for name in names])
-        width = self.config.hidden_size
-        together = linear(hidden, prepared(weight, self._precision), bias)
-        parts: list[Node] = ops.variadic_split(together, ints(1), ints(width, width, width)).outputs()
-        return parts
+        return linear(hidden, prepared(weight, self._precision), bias)
 
     def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
         return []

@@ -36,9 +36,7 @@ from huiyi.engines.qwen3 import Qwen3
 from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids
 
-SLICE_TOKENS = (
-    256  # a graph a layer holds 44 KB a token for its intermediates: 4 % slower than 512 and 0.3 GB smaller, see docs/decisions.md
-)
+SLICE_TOKENS = {"fp32": 512, "bf16": 512, "int8": 336}  # every layer keeps its intermediates for that many, see docs/decisions.md
 ATTENDING_TOKENS = 1024  # queries of a long text that attend together: what is done anew for all keys each time is a tenth of it
 LONG_TOKENS = 512  # texts up to this length go whole
 STEP_SECONDS = 0.5  # how long a long text works before others may go in between
@@ -58,8 +56,8 @@ class Family(Protocol):
         """float32 [tokens, hidden]: what the first layer reads."""
         ...
 
-    def project(self, layer: int, hidden: Node) -> list[Node]:
-        """q [tokens, heads · head_dim], k and v [tokens, kv_heads · head_dim], as they leave their weights."""
+    def project(self, layer: int, hidden: Node) -> Node:
+        """q, k and v beside one another, as they leave their weights: [tokens, (heads + 2 · kv_heads) · head_dim]."""
         ...
 
     def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
@@ -95,6 +93,7 @@ class OpenVINOEngine:
         core = ov.Core()
         self.precision: Precision = resolve_precision(precision, core)
         self.threads = threads
+        self._slice_tokens = SLICE_TOKENS[self.precision]
         self.dim = checkpoint.config.hidden_size
         self.max_tokens = checkpoint.max_tokens
         self._layers = checkpoint.config.num_layers
@@ -108,14 +107,13 @@ class OpenVINOEngine:
         whole = _flop(checkpoint) <= ONE_GRAPH_FLOP
         self.long_tokens = self.max_tokens if whole else min(LONG_TOKENS, self.max_tokens)
         family = self._family
-        self._widths = [heads * family.head_dim for heads in (family.heads, family.kv_heads, family.kv_heads)]
+        self._qkv_width = (family.heads + 2 * family.kv_heads) * family.head_dim
         self._layer_values = [self._family.layer_values(layer) for layer in range(self._layers)]
         self._whole = self._compile_whole() if whole else None
         self._stages = [] if whole else [self._compile_stage(i) for i in range(self._layers + 1)]
         self._attention = None if whole else self._compile_attention()
-        self.forward(
-            [np.zeros(min(SLICE_TOKENS, self.max_tokens), np.int32)]
-        )  # the first run packs the weights; after it the mapped files are not read again
+        # The first run packs the weights, and makes room for a whole slice; after it the mapped files are not read again.
+        self.forward([np.zeros(min(self._slice_tokens, self.max_tokens), np.int32)])
         kept.release()
         checkpoint.weights.release()
 
@@ -127,15 +125,15 @@ class OpenVINOEngine:
         if self._whole:
             (out,) = self._whole(hidden, *tokens, *rows.values(), *last.values(), pick)
             return self._pool(out.data, lengths)
-        passing = _Passing(hidden, self._widths, self._between)
+        passing = self._passing(hidden)
         for layer in range(self._layers):
-            attended = self._attend(layer - 1, passing.qkv, tokens, tokens, rows) if layer else None
+            attended = self._attend(layer - 1, passing.qkv, passing.qkv, tokens, tokens, rows) if layer else None
             passing.run(self._stages[layer], attended, 0, len(hidden))
             passing.turn()
-        attended = self._attend(self._layers - 1, passing.qkv, tokens, tokens, last)
+        attended = self._attend(self._layers - 1, passing.qkv, passing.qkv, tokens, tokens, last)
         ends = [
             np.array(self._stages[-1](_part(attended, start, end), passing.hidden.data[pick[start:end]])[0].data)
-            for start, end in spans(len(pick), SLICE_TOKENS)
+            for start, end in spans(len(pick), self._slice_tokens)
         ]
         return self._pool(np.concatenate(ends), lengths)
 
@@ -145,7 +143,7 @@ class OpenVINOEngine:
             row: Floats = self.forward([ids])[0]
             return row
         family, positions = self._family, np.arange(len(ids))
-        tokens, passing = family.token_values(positions), _Passing(family.embed(ids, positions), self._widths, self._between)
+        tokens, passing = family.token_values(positions), self._passing(family.embed(ids, positions))
         parts, began = spans(len(ids), ATTENDING_TOKENS), time.perf_counter()
         for layer in range(self._layers):
             for start, end in parts:
@@ -156,7 +154,9 @@ class OpenVINOEngine:
                     began = time.perf_counter()
             passing.turn()
         ends = (
-            spans(len(ids), SLICE_TOKENS) if self._pooling == "mean" else [(len(ids) - 1, len(ids)) if self._pooling == "last" else (0, 1)]
+            spans(len(ids), self._slice_tokens)
+            if self._pooling == "mean"
+            else [(len(ids) - 1, len(ids)) if self._pooling == "last" else (0, 1)]
         )
         rows: list[Floats] = []
         for start, end in ends:
@@ -166,16 +166,21 @@ class OpenVINOEngine:
         pooled: Floats = family.finish(np.concatenate(rows)).mean(axis=0)
         return pooled
 
-    def _attend_span(self, layer: int, qkv: list[ov.Tensor], tokens: list[Floats], start: int, end: int) -> ov.Tensor:
-        """Attention of the queries start:end of one text over all the keys they may see."""
-        seen = end if self._family.causal else qkv[0].shape[0]
-        rows = span_rows(start, end, seen, self._family.causal)
-        part = [_part(qkv[0], start, end), _part(qkv[1], 0, seen), _part(qkv[2], 0, seen)]
-        return self._attend(layer, part, [value[start:end] for value in tokens], [value[:seen] for value in tokens], rows)
+    def _passing(self, hidden: Floats) -> "_Passing":
+        return _Passing(hidden, self._qkv_width, self._between, self._slice_tokens)
 
-    def _attend(self, layer: int, qkv: list[ov.Tensor], q_tokens: list[Floats], k_tokens: list[Floats], rows: RowArrays) -> ov.Tensor:
+    def _attend_span(self, layer: int, qkv: ov.Tensor, tokens: list[Floats], start: int, end: int) -> ov.Tensor:
+        """Attention of the queries start:end of one text over all the keys they may see."""
+        seen = end if self._family.causal else qkv.shape[0]
+        rows = span_rows(start, end, seen, self._family.causal)
+        q_tokens, k_tokens = [value[start:end] for value in tokens], [value[:seen] for value in tokens]
+        return self._attend(layer, _part(qkv, start, end), _part(qkv, 0, seen), q_tokens, k_tokens, rows)
+
+    def _attend(
+        self, layer: int, of_queries: ov.Tensor, of_keys: ov.Tensor, q_tokens: list[Floats], k_tokens: list[Floats], rows: RowArrays
+    ) -> ov.Tensor:
         assert self._attention
-        return self._attention(*qkv, *q_tokens, *k_tokens, *self._layer_values[layer], *rows.values())[0]
+        return self._attention(of_queries, of_keys, *q_tokens, *k_tokens, *self._layer_values[layer], *rows.values())[0]
 
     def _pool(self, hidden: Floats, lengths: NDArray[np.int64]) -> Floats:
         finished = self._family.finish(hidden)
@@ -196,9 +201,9 @@ class OpenVINOEngine:
         pick = parameter([-1], Type.i32)
         for layer in range(self._layers):
             final = layer == self._layers - 1
-            q, k, v = family.project(layer, hidden)
+            qkv = family.project(layer, hidden)
             values = [ops.constant(value) for value in family.layer_values(layer)]
-            attended = self._attention_nodes(q, k, v, tokens, tokens, values, last if final else rows)
+            attended = self._attention_nodes(qkv, qkv, tokens, tokens, values, last if final else rows)
             hidden = family.mix(layer, ops.gather(hidden, pick, ints(0)) if final else hidden, attended)
         return self._compile([hidden], [given, *tokens, *rows.inputs(), *last.inputs(), pick], "whole")
 
@@ -213,29 +218,30 @@ class OpenVINOEngine:
             hidden = family.mix(stage - 1, hidden, as_type(attended, Type.f32))
             outputs.append(hidden)
         if stage < self._layers:
-            outputs += [as_type(x, self._between) for x in family.project(stage, hidden)]
+            outputs.append(as_type(family.project(stage, hidden), self._between))
         return self._compile(outputs, inputs, f"stage{stage}")
 
     def _compile_attention(self) -> "_Compiled":
         family, rows = self._family, Rows.parameters()
-        qkv = [parameter([-1, width], self._between) for width in self._widths]
+        of_queries, of_keys = (parameter([-1, self._qkv_width], self._between) for _ in range(2))
         q_tokens, k_tokens = self._token_inputs(), self._token_inputs()
         values = [parameter([family.head_dim]) for _ in family.layer_values(0)]
-        q, k, v = (as_type(x, Type.f32) for x in qkv)
-        attended = self._attention_nodes(q, k, v, q_tokens, k_tokens, values, rows)
-        return self._compile([as_type(attended, self._between)], [*qkv, *q_tokens, *k_tokens, *values, *rows.inputs()], "attention")
+        attended = self._attention_nodes(as_type(of_queries, Type.f32), as_type(of_keys, Type.f32), q_tokens, k_tokens, values, rows)
+        inputs = [of_queries, of_keys, *q_tokens, *k_tokens, *values, *rows.inputs()]
+        return self._compile([as_type(attended, self._between)], inputs, "attention")
 
     def _attention_nodes(
-        self, q: Node, k: Node, v: Node, q_tokens: list[Node], k_tokens: list[Node], values: list[Node], rows: Rows
+        self, of_queries: Node, of_keys: Node, q_tokens: list[Node], k_tokens: list[Node], values: list[Node], rows: Rows
     ) -> Node:
-        family = self._family
-        q, k, v = (
-            split_heads(gather(x, where), heads, family.head_dim)
-            for x, where, heads in ((q, rows.queries, family.heads), (k, rows.keys, family.kv_heads), (v, rows.keys, family.kv_heads))
-        )
-        q = family.turn("q", q, [gather(value, rows.queries) for value in q_tokens], values)
-        k = family.turn("k", k, [gather(value, rows.keys) for value in k_tokens], values)
-        return attention(q, k, v, rows)
+        """of_queries, of_keys: what `project` gave for the tokens that ask and for those that are asked."""
+        family, first, heads = self._family, 0, []
+        for x, where, count in ((of_queries, rows.queries, family.heads), *[(of_keys, rows.keys, family.kv_heads)] * 2):
+            columns = ops.slice(x, ints(first), ints(first + count * family.head_dim), ints(1), ints(1))
+            heads.append(split_heads(gather(columns, where), count, family.head_dim))
+            first += count * family.head_dim
+        q = family.turn("q", heads[0], [gather(value, rows.queries) for value in q_tokens], values)
+        k = family.turn("k", heads[1], [gather(value, rows.keys) for value in k_tokens], values)
+        return attention(q, k, heads[2], rows)
 
     def _token_inputs(self) -> list[Node]:
         return [parameter([-1, 1, self._family.head_dim]) for _ in self._family.token_values(np.arange(1))]
@@ -262,24 +268,25 @@ class _Compiled:
 
 
 class _Passing:
-    """What passes from layer to layer: hidden [tokens, width] and q, k, v, each in two buffers, one read while the other is written."""
+    """What passes from layer to layer: hidden [tokens, dim] and q, k, v, each in two buffers, one read while the other is written."""
 
-    def __init__(self, hidden: Floats, widths: list[int], kind: Type) -> None:
+    def __init__(self, hidden: Floats, qkv_width: int, kind: Type, slice_tokens: int) -> None:
         self.hidden, self._next_hidden = (ov.Tensor(Type.f32, list(hidden.shape)) for _ in range(2))
-        self.qkv, self._next_qkv = ([ov.Tensor(kind, [len(hidden), width]) for width in widths] for _ in range(2))
+        self.qkv, self._next_qkv = (ov.Tensor(kind, [len(hidden), qkv_width]) for _ in range(2))
+        self._slice_tokens = slice_tokens
         self._began = False
         self.hidden.data[:] = hidden
 
     def run(self, stage: _Compiled, attended: ov.Tensor | None, start: int, end: int) -> None:
         """One stage over the tokens start:end, in slices. attended: attention's answer for these tokens, None in the first layer."""
-        for low, high in spans(end - start, SLICE_TOKENS):
+        for low, high in spans(end - start, self._slice_tokens):
             at, to = start + low, start + high
-            into = [_part(tensor, at, to) for tensor in self._next_qkv]
+            projected = _part(self._next_qkv, at, to)
             if attended is None:
-                stage(_part(self.hidden, at, to), into=into)
+                stage(_part(self.hidden, at, to), into=[projected])
             else:
                 self._began = True
-                stage(_part(attended, low, high), _part(self.hidden, at, to), into=[_part(self._next_hidden, at, to), *into])
+                stage(_part(attended, low, high), _part(self.hidden, at, to), into=[_part(self._next_hidden, at, to), projected])
 
     def turn(self) -> None:
         """A layer is done: what was written is read from now on."""

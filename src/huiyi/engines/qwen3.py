@@ -55,12 +55,10 @@ class Qwen3:
         hidden = Tensor(table.dtype, table.data[ids]).float32()
         return hidden if self._rotation is None else hidden @ self._rotation
 
-    def project(self, layer: int, hidden: Node) -> list[Node]:
+    def project(self, layer: int, hidden: Node) -> Node:
         name, norm = f"layers.{layer}.", "input_layernorm.weight"
         weight = self._into(name, [f"self_attn.{which}_proj.weight" for which in "qkv"], norm)
-        widths = [heads * self.head_dim for heads in (self.heads, self.kv_heads, self.kv_heads)]
-        parts: list[Node] = ops.variadic_split(linear(self._norm(hidden, name + norm), weight), ints(1), ints(*widths)).outputs()
-        return parts
+        return linear(self._norm(hidden, name + norm), weight)
 
     def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
         """cos and sin [tokens, 1, head_dim] of the rotary positions (Su et al. 2021)."""
