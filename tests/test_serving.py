@@ -12,7 +12,7 @@ from sentence_transformers.util.quantization import quantize_embeddings
 
 from fakes import EOS, FakeEngine
 from huiyi.errors import InvalidInput, TooLarge, TooLong
-from huiyi.serving import TOKENISE_TEXTS, int8_range, quantized
+from huiyi.serving import TOKENISE_CHARACTERS, TOKENISE_TEXTS, int8_range, quantized
 from live_server import fake_served
 
 
@@ -65,6 +65,13 @@ def test_a_long_text_is_cut_where_asked_and_keeps_its_end_of_text(side, kept) ->
     long = "abc" + "-" * 50 + "xyz"
     assert [row.tolist() for row in model.token_ids([long], truncate=side)] == [[*map(ord, kept), EOS]]
     assert model.token_ids([[*map(ord, long), EOS]], truncate=side)[0].tolist() == [*map(ord, kept), EOS]
+
+
+def test_too_many_tokens_are_noticed_before_all_are_tokenised() -> None:
+    model = fake_served(FakeEngine(max_tokens=500_000), max_tokens=500_000, max_request_tokens=1000)
+    with pytest.raises(TooLarge):
+        model.token_ids(["x" * TOKENISE_CHARACTERS] * 50)
+    assert model._local.tokenizer.encoded <= 3
 
 
 def test_token_ids_take_no_instruction() -> None:

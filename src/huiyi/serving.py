@@ -6,7 +6,7 @@ refused is refused before the first forward pass; identical token ids give the s
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Literal
 
@@ -22,7 +22,9 @@ from huiyi.types import Embedded, Floats, Ids, Kind
 Truncate = Literal["none", "start", "end"]
 OutputType = Literal["float", "int8", "uint8", "binary", "ubinary"]
 
-TOKENISE_TEXTS = 256  # between two looks at whether anybody still waits
+# Tokenised between two looks at whether anybody still waits and whether there are too many tokens already: a few tenths of a second.
+TOKENISE_TEXTS = 256
+TOKENISE_CHARACTERS = 200_000
 # A longer text is cut before the tokenizer sees it: no model reads 32,768 tokens of 15 characters each.
 MOST_CHARACTERS = 500_000
 
@@ -63,11 +65,10 @@ class Served:
         """
         rows: list[Ids] = []
         total = 0
-        for start in range(0, len(inputs), TOKENISE_TEXTS):
+        for part in _parts(inputs):
             if cancelled is not None and cancelled.is_set():
                 raise CancelledError
-            part = inputs[start : start + TOKENISE_TEXTS]
-            for at, row in enumerate(self._rows(part, start, kind, instruction, truncate), start):
+            for at, row in zip(part, self._rows(inputs[part.start : part.stop], part.start, kind, instruction, truncate), strict=True):
                 if truncate != "none":
                     row = self._tokenizer.truncate(row, truncate)
                 if len(row) > self.max_tokens:
@@ -145,6 +146,18 @@ class Served:
                 f"OpenAIEmbeddings(..., check_embedding_ctx_length=False) makes it send texts"
             )
         return ids
+
+
+def _parts(inputs: Sequence[Any]) -> Iterator[range]:
+    """Consecutive ranges, bounded in inputs and in their lengths."""
+    start = length = 0
+    for at, input_ in enumerate(inputs):
+        if at > start and (at - start == TOKENISE_TEXTS or length > TOKENISE_CHARACTERS):
+            yield range(start, at)
+            start, length = at, 0
+        length += len(input_) if isinstance(input_, str | list) else 1
+    if inputs:
+        yield range(start, len(inputs))
 
 
 def int8_range(dim: int) -> float:

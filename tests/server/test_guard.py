@@ -57,6 +57,7 @@ def test_keys_and_scopes(key_file, own_home) -> None:
         assert code(http.get("/metrics"), 401) == "invalid_api_key"
         assert code(http.get("/metrics", headers=bearer(READ)), 403) == "forbidden"
         assert http.get("/metrics", headers=bearer(ADMIN)).status_code == 200
+        assert http.get("/openapi.json").json()["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
 
 
 def test_metrics_can_be_opened(key_file) -> None:

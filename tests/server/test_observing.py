@@ -151,6 +151,7 @@ def test_the_openapi_document_names_every_route_and_every_failure() -> None:
     assert {"200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503"} <= set(posted)
     assert "422" not in posted
     assert posted["429"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+    assert "securitySchemes" not in document["components"]
     schema = document["components"]["schemas"]["EmbeddingRequest"]
     assert schema["additionalProperties"] is False
     assert schema["required"] == ["input"]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -119,8 +120,9 @@ def create_app(models: Sequence[Served], settings: ServerSettings | None = None)
     )
     app.state.desk, app.state.metrics = desk, figures
     routers = (openai.router, api.router, status)
+    told: list[Any] = [Security(HTTPBearer(auto_error=False))] if admission.keys else []  # for the documentation: the layers below check
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=told)
     pages.add_pages(app)
     for kind in (RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)
