@@ -19,16 +19,21 @@ from measure import cosines, write
 
 PLANTED = [5, 77, 400, 901]
 FACTOR = 100
+FROM_LAYERS = ("layers.0.", "layers.1.", "layers.2.")  # in trained models such channels arise in the first layers and stay
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "huiyi-bench")
+    arguments.add_argument("--only", choices=("minilm", "outliers"))
     options = arguments.parse_args()
-    write("minilm", "Precision on real weights: all-MiniLM-L6-v2, STS-B English test", minilm_rows(), {"pairs": 1379})
+    if options.only != "outliers":
+        write("minilm", "Precision on real weights: all-MiniLM-L6-v2, STS-B English test", minilm_rows(), {"pairs": 1379})
+    if options.only == "minilm":
+        return
     write(
         "outliers",
-        f"Precision with four channels of the residual stream at {FACTOR} times, 0.6B shape",
+        f"Precision with four channels of the residual stream at {FACTOR} times from the first layers on, 0.6B shape",
         outlier_rows(checkpoint(options.work / "qwen3-0.6b-shape")),
         {"layers": LAYERS, "texts": 12},
         "Cosine to fp32 on the same weights. The second int8 row has the rotation of the residual stream taken out.",
@@ -113,7 +118,7 @@ class Planted(dict):
                 rows = Tensor(tensor.dtype, tensor.data[:500]).float32()
                 rows[:, PLANTED] *= FACTOR
                 self[name] = bf16(Tensor("F32", rows))
-            elif name.endswith(("o_proj.weight", "down_proj.weight")):
+            elif name.startswith(FROM_LAYERS) and name.endswith(("o_proj.weight", "down_proj.weight")):
                 matrix = np.array(tensor.float32())
                 matrix[PLANTED] *= FACTOR
                 self[name] = bf16(Tensor("F32", matrix))
