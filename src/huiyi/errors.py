@@ -12,7 +12,8 @@
     ├── ModelFailed 500         the engine raised, or gave NaN, Inf, zero or too few rows
     └── Unavailable 503         shutting down, or not ready yet
 
-HTTP and the command line are the only two places that translate these.
+HTTP and the command line are the only two places that translate these; `server/failures` adds what only HTTP can meet (401, 403, 405,
+408, 415).
 """
 
 
