@@ -263,7 +263,7 @@ def test_a_caller_who_left_before_the_start_costs_nothing():
 
 
 def test_ctrl_c_stops_a_long_list():
-    """Raised where Python would raise it, in the caller's thread; a real signal could hit any line of this process (tests/cli sends one)."""
+    """Raised in the caller's thread, as Python does; a real signal could hit any line of this process (tests/cli sends one)."""
     engine = FakeEngine()
     encoder, _ = made(engine)
     done = []
