@@ -18,9 +18,9 @@ def test_twenty_seconds_of_everything_at_once(tmp_path: Path, monkeypatch: pytes
     run, wrong = soak.soaked(folder, tmp_path, seconds=20, long_tokens=8000)
     assert not wrong
     kinds = run.record.kinds
-    assert kinds["short"]["200"] > 100
-    assert kinds["long"]["200"] > 5
+    assert kinds["short"]["200"] > 50
+    assert kinds["long"]["200"] > 2
     assert set(kinds["fault"]) == {"500"}
     assert set(kinds["bad"]) == {"400", "404", "413"}
     assert kinds["stalled"]["200"] > 1
-    assert kinds["leaving"]["left"] > 20
+    assert kinds["leaving"]["left"] > 10
