@@ -32,6 +32,7 @@ format: $(tests)  ## put right what `make check` can put right by itself
 	$(bin)/python docs/generate.py
 
 bench: $(tests)  ## measure on this machine, write benchmarks/results/*.json, renew the tables
+	$(pip) -e '.[test,bench]'
 	set -e; for script in benchmarks/bench_*.py; do $(bin)/python "$$script"; done
 	$(bin)/python docs/generate.py
 
