@@ -103,7 +103,7 @@ class OpenVINOEngine:
         self._pooling = checkpoint.pooling
         kept = Prepared(cache_dir and cache_dir / f"{checkpoint.digest}-{self.precision}")
         self._family: Family = (Qwen3 if checkpoint.family == "qwen3" else Bert)(checkpoint, self.precision, kept)
-        self._bf16 = self.precision != "fp32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._bf16 = self.precision != "fp32" and _has_bf16(core)
         self._between = Type.bf16 if self._bf16 else Type.f32  # type of q, k, v and attention's answer between two graphs
         self._core = core
         self._options = self._compile_options(checkpoint)
@@ -311,7 +311,7 @@ def return_large_blocks() -> None:
 
 def resolve_precision(precision: str, core: "ov.Core | None" = None) -> Precision:
     """What `auto` means on this CPU. Raises InvalidInput for an unknown word or bf16 without hardware for it."""
-    has_bf16 = "BF16" in (core or ov.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    has_bf16 = _has_bf16(core or ov.Core())
     match precision:
         case "auto":
             return "bf16" if has_bf16 else "fp32"
@@ -320,6 +320,10 @@ def resolve_precision(precision: str, core: "ov.Core | None" = None) -> Precisio
         case "fp32" | "bf16" | "int8":
             return precision
     raise InvalidInput(f"precision {precision!r} is unknown: use auto, fp32, bf16 or int8")
+
+
+def _has_bf16(core: ov.Core) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _flop(checkpoint: Checkpoint) -> float:
