@@ -281,3 +281,26 @@ def test_public_tsv_data_is_read_as_its_authors_wrote_it(tmp_path) -> None:
         assert (table.rows, list(table.columns)) == (4316, ["sentence1", "sentence2", "label"])
         lines = path.read_text("utf-8").split("\n")[1:-1]
         assert ["\t".join(row.values()) for row in cells(table)] == lines
+
+
+def test_a_packed_file_is_the_file_in_it(tmp_path) -> None:
+    import gzip
+
+    data = "text\tlabel\n花呗\t1\n".encode()
+    (tmp_path / "a.tsv").write_bytes(data)
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(data))
+    with open_table(tmp_path / "a.tsv") as plain, open_table(tmp_path / "a.tsv.gz") as packed:
+        assert (packed.format, cells(packed), packed.digest()) == ("tsv", cells(plain), plain.digest())
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(data)[:-12])
+    with pytest.raises(InvalidInput, match=r"a.tsv.gz is not a whole gzip file"):
+        open_table(tmp_path / "a.tsv.gz")
+    (tmp_path / "a.tsv.gz").write_bytes(data)
+    with pytest.raises(InvalidInput, match=r"a.tsv.gz is not a whole gzip file"):
+        open_table(tmp_path / "a.tsv.gz")
+    with pytest.raises(InvalidInput, match=r"a name that does not tell what it is"):
+        open_table(tmp_path / "a.gz")
+
+
+def test_json_lines_may_be_named_json(tmp_path) -> None:
+    with open_table(write(tmp_path / "a.json", '{"sentence1": "a", "label": "0"}\n')) as table:
+        assert (table.format, cells(table)) == ("jsonl", [{"sentence1": "a", "label": "0"}])

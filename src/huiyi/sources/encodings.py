@@ -5,6 +5,8 @@ A guess is never made row by row: a file that fits nothing is refused with the p
 """
 
 import codecs
+import contextlib
+import io
 from typing import BinaryIO
 
 from huiyi.errors import InvalidInput
@@ -51,6 +53,25 @@ def detect(file: BinaryIO, name: str, forced: str | None = None) -> str:
         return _utf8_or_gb18030(file, name)
     finally:
         file.seek(0)
+
+
+def decode(data: bytes, name: str, forced: str | None = None, declared: str | None = None) -> tuple[str, str]:
+    """The encoding of `data` and its text, without a byte-order mark, line breaks as they are.
+
+    declared: what the text says of itself, believed where the bytes are neither marked nor UTF-8 and fit it.
+    """
+    file = io.BytesIO(data)
+    try:
+        encoding = detect(file, name, forced)
+    except InvalidInput:
+        if declared is None or forced is not None:
+            raise
+        encoding = detect(file, name, declared)
+    else:
+        if encoding == "gb18030" and forced is None and declared is not None:
+            with contextlib.suppress(InvalidInput):  # it says of itself what it is not
+                encoding = detect(file, name, declared)
+    return encoding, data.decode(encoding).removeprefix("\ufeff")
 
 
 def _known(encoding: str) -> str:

@@ -4,11 +4,13 @@ Opening reads all of it once, in pieces: an error in the last row is known befor
 It knows nothing of models.
 """
 
+import gzip
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from huiyi.sources.readers import Row, as_text
 
 Format = Literal["txt", "csv", "tsv", "jsonl", "xlsx", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-SUFFIXES: dict[str, Format] = {f".{name}": name for name in FORMATS} | {".ndjson": "jsonl", ".xlsm": "xlsx"}
+SUFFIXES: dict[str, Format] = {f".{name}": name for name in FORMATS} | {".ndjson": "jsonl", ".json": "jsonl", ".xlsm": "xlsx"}
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 # Columns that hold the text where none is named, the first that is there.
@@ -112,7 +114,7 @@ class Table:
     def text_column(self, wanted: str | None = None) -> str:
         """`wanted`, else the only column, else the first of TEXT_COLUMNS. NotFound, naming the columns there are."""
         if wanted is not None:
-            return self._column(wanted)
+            return self.column(wanted)
         if len(self.columns) == 1:
             return next(iter(self.columns))
         by_name = {name.casefold(): name for name in reversed(self.columns)}
@@ -126,9 +128,10 @@ class Table:
         default = PAIR_COLUMNS
         if len(self.columns) == 2 and not self.columns.keys() >= set(PAIR_COLUMNS):
             default = tuple(self.columns)
-        return self._column(a or default[0]), self._column(b or default[1])
+        return self.column(a or default[0]), self.column(b or default[1])
 
-    def _column(self, name: str) -> str:
+    def column(self, name: str) -> str:
+        """`name`; NotFound, naming the columns there are."""
         if name not in self.columns:
             raise NotFound(f"there is no column {name!r}: {self._there()}")
         return name
@@ -144,8 +147,8 @@ class Table:
 def open_table(source: str | Path, format: Format | None = None, encoding: str | None = None, sheet: str | None = None) -> Table:
     """The table in the file `source`, or on standard input when it is `-` (kept in a temporary file, as it is read more than once).
 
-    format: told from the file's name, `txt` for standard input. encoding: forced, else told from the bytes. sheet: of an xlsx.
-    NotFound, InvalidInput (with the line where there is one), MissingExtra.
+    format: told from the file's name (one that ends in .gz is unpacked), `txt` for standard input. encoding: forced, else told from the
+    bytes. sheet: of an xlsx. NotFound, InvalidInput (with the line where there is one), MissingExtra.
     """
     name = "standard input" if str(source) == "-" else Path(source).name
     format = format or _format_of(source)
@@ -167,24 +170,35 @@ def open_table(source: str | Path, format: Format | None = None, encoding: str |
 def _format_of(source: str | Path) -> Format:
     if str(source) == "-":
         return "txt"
-    suffix = Path(source).suffix.lower()
+    path = Path(source)
+    suffix = Path(path.stem if _packed(source) else path).suffix.lower()
     if suffix not in SUFFIXES:
         old = "; open it in Excel and save it as .xlsx" if suffix == ".xls" else f"; name its format with --format ({', '.join(FORMATS)})"
         raise InvalidInput(f"{source} has a name that does not tell what it is{old}")
     return SUFFIXES[suffix]
 
 
+def _packed(source: str | Path) -> bool:
+    return Path(source).suffix.lower() == ".gz"
+
+
 def _open(source: str | Path, name: str) -> BinaryIO:
     try:
         file = sys.stdin.buffer if str(source) == "-" else Path(source).open("rb")  # noqa: SIM115  (the table closes it)
-        if str(source) != "-" and file.seekable():
+        if str(source) != "-" and file.seekable() and not _packed(source):
             return file
         kept = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
-        shutil.copyfileobj(file, kept)
+        if _packed(source):
+            with file, gzip.GzipFile(fileobj=file) as unpacked:
+                shutil.copyfileobj(unpacked, kept)
+        else:
+            shutil.copyfileobj(file, kept)
         kept.seek(0)
         return kept
     except FileNotFoundError:
         raise NotFound(f"there is no file {source}") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InvalidInput(f"{name} is not a whole gzip file ({error}); get it again, or unpack it yourself") from error
     except OSError as error:
         raise InvalidInput(f"{name} cannot be read: {error.strerror or error}") from error
 
