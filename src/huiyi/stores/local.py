@@ -1,0 +1,505 @@
+"""The local store: records in one SQLite file a collection, searched through an image in memory that follows the file.
+
+Whoever reads sees one state: a search begins a transaction, has the image brought to exactly the state that it sees, and takes texts from
+the same transaction. Scores are of the stored vectors; the index only proposes. The graph is built behind, a few vectors at a time,
+in a thread that makes way. Any number of processes may read, one writes at a time.
+"""
+
+import atexit
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
+from huiyi.stores.filters import Filter, matches
+from huiyi.stores.image import Image
+from huiyi.stores.locking import SharedLock
+from huiyi.stores.records import Records
+from huiyi.stores.store import Batch, Facts, Fingerprint, Hit, Page, Record, Status
+from huiyi.stores.transactions import Snapshot, Writing, step
+from huiyi.stores.vectorindex import BLOCK
+from huiyi.types import Floats
+
+log = logging.getLogger(__name__)
+
+FILE = "collection.sqlite3"
+GRAPH_FROM = 10_000  # positions; fewer are searched one by one
+MOVE_S = 0.006  # searches wait that long for vectors that move to the graph
+MOST_MOVED = 64
+SCAN_ROWS = 1_000
+SAVE_EVERY = 100_000  # vectors that came into the graph
+SAVE_AT_END = 4_096
+WORN = 0.3  # share of positions that are gone at which the image is made anew
+CLOSE_S = 30.0
+
+Answer = TypeVar("Answer")
+
+
+def open_store(name: str, address: str, folder: Path) -> "LocalStore":
+    if address:
+        raise InvalidInput(f"the local store takes no address; leave out {address!r}")
+    return LocalStore(folder)
+
+
+def restored(folder: Path, source: Path) -> "LocalStore":
+    """The collection in `folder` with what is in a backup, in the place of what is there. A damaged file is put aside first."""
+    path = folder / FILE
+    try:
+        records = Records(path)
+    except Conflict:
+        raise
+    except HuiyiError:
+        aside = path.with_name(f"damaged-{time.time_ns()}.sqlite3")
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+        records = Records(path)
+    try:
+        records.restore(source)
+    finally:
+        records.close()
+    return LocalStore(folder)
+
+
+class LocalStore:
+    """The collection in `folder`; see `Store`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records = Records(folder / FILE)
+        self._facts: Facts | None = None
+        self._generation = 0
+        self._image: Image | None = None
+        self._lock = SharedLock()  # around what searches read of the image
+        self._following = threading.Lock()  # around making it follow
+        self._starting = threading.Lock()
+        self._builder: threading.Thread | None = None
+        self._woken = False
+        self._closing = threading.Event()
+        self._unbuilt = 0
+        if self.records.exists():
+            self._begin()
+
+    def _begin(self) -> None:
+        with self.records.reading() as snapshot:
+            self._generation = snapshot.generation
+            self._facts = snapshot.facts()
+        _open_stores.add(self)
+
+    @property
+    def facts(self) -> Facts | None:
+        return self._facts
+
+    def create(self, facts: Facts) -> None:
+        self.records.create(facts)
+        self._begin()
+
+    # reading
+
+    def fingerprints(self, ids: Sequence[str]) -> dict[str, Fingerprint]:
+        with self._read() as snapshot:
+            return snapshot.fingerprints(ids)
+
+    def count(self, filter: Filter | None = None) -> int:
+        if filter is None:
+            with self._read() as snapshot:
+                return snapshot.count()
+        with self._ask(lambda image: image.select(filter)) as (_, selection):
+            return selection.count if selection else 0
+
+    def get(self, ids: Sequence[str]) -> dict[str, Record]:
+        with self._read() as snapshot:
+            return snapshot.get(list(dict.fromkeys(ids)))
+
+    def search(self, vectors: Floats, k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        queries = np.ascontiguousarray(vectors, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self._dim():
+            raise InvalidInput(f"queries are vectors of shape [n, {self._dim()}], not {list(queries.shape)}")
+        if k < 1:
+            raise InvalidInput(f"k is 1 or more, not {k}")
+
+        def propose(image: Image) -> list[list[int]]:
+            wanted = min(k + min(3 * k, 200) + 10, image.size)
+            if not wanted:
+                return [[] for _ in queries]
+            return [image.rows(positions) for positions in image.index.search(queries, wanted, image.select(filter))]
+
+        with self._ask(propose) as (snapshot, proposed):
+            return _hits(snapshot, queries, proposed, k)
+
+    def ids(self) -> Iterator[str]:
+        with self._read() as snapshot:
+            yield from snapshot.ids()
+
+    def page(self, limit: int, after: str | None = None, filter: Filter | None = None) -> Page:
+        if limit < 1:
+            raise InvalidInput(f"a page holds 1 record or more, not {limit}")
+        try:
+            start = int(after or 0)
+        except ValueError:
+            raise InvalidInput(f"{after!r} is not where a page ended; pass `next` of the page before") from None
+        if filter is None:
+            with self._read() as snapshot:
+                found = snapshot.scan(start, limit + 1)
+        else:
+            with self._ask(lambda image: image.matching(filter)) as (snapshot, rows):
+                found = sorted(snapshot.records(rows[np.searchsorted(rows, start, "right") :][: limit + 1]).items())
+        more = len(found) > limit
+        return Page(tuple(record for _, record in found[:limit]), str(found[limit - 1][0]) if more else None)
+
+    def scan(self, filter: Filter | None = None) -> Iterator[Batch]:
+        if filter is None:
+            with self._read() as snapshot:
+                row = 0
+                while found := snapshot.scan(row, SCAN_ROWS):
+                    row = found[-1][0]
+                    yield Batch(tuple(record for _, record in found), snapshot.vectors([number for number, _ in found]))
+        else:
+            with self._ask(lambda image: image.matching(filter)) as (snapshot, rows):
+                for start in range(0, len(rows), SCAN_ROWS):
+                    some = rows[start : start + SCAN_ROWS]
+                    records = snapshot.records(some)
+                    yield Batch(tuple(records[row] for row in some), snapshot.vectors(some))
+
+    def status(self) -> Status:
+        with self._ask(lambda image: (image.index.graphed, image.gone)) as (snapshot, (graphed, gone)):
+            count = snapshot.count()
+        about = {"file": str(self.records.path), "index": "graph" if graphed else "none: few enough to look at each"}
+        return Status(count, max(0, min(graphed - gone, count)), self.size_bytes(), about)
+
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
+
+    # writing
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._write():
+            yield
+
+    def put(self, records: Sequence[Record], vectors: Floats) -> None:
+        require_vectors(records, vectors, self._dim())
+        with self._write() as writing:
+            writing.put(records, vectors)
+        self._unbuilt += len(records)
+        if self._unbuilt >= BLOCK:
+            self._wake()
+
+    def revise(self, records: Sequence[Record]) -> None:
+        with self._write() as writing:
+            writing.revise(records)
+
+    def delete(self, ids: Sequence[str] | None = None, filter: Filter | None = None) -> int:
+        if ids is not None and filter is None:
+            with self._write() as writing:
+                rows = list(writing.rows_of(list(dict.fromkeys(ids))).values())
+                writing.delete(rows)
+            return len(rows)
+        if filter is None or ids is not None:
+            raise InvalidInput("delete takes ids or a filter, one of them")
+        while True:
+            if self.records.is_within:
+                return self.delete(ids=[record.id for batch in self.scan() for record in batch.records if matches(filter, record.metadata)])
+            with self._ask(lambda image: image.matching(filter)) as (snapshot, rows):
+                state = snapshot.state()
+            with self._write() as writing:
+                if writing.state() == state:  # else somebody wrote in between
+                    writing.delete(rows)
+                    return len(rows)
+
+    def successor(self, facts: Facts) -> "LocalSuccessor":
+        with self._write() as writing:
+            begun = writing.successor
+            if begun is None or writing.facts(begun) != facts:
+                if begun is not None:
+                    writing.end(begun)
+                begun = max(writing.generations()) + 1
+                writing.begin(begun, facts)
+                writing.set("successor", begun)
+        step("reindex: begun")
+        return LocalSuccessor(self, begun, facts)
+
+    def backup(self, target: Path) -> None:
+        """The records as they are now, as one file; writes go on meanwhile."""
+        self._dim()
+        self.records.backup(target)
+
+    def check(self) -> None:
+        """Read everything; an error when anything is not what was written."""
+        self.records.check()
+
+    def drop(self) -> None:
+        self.close()
+        aside = self.folder.with_name(f".deleted-{self.folder.name}-{os.getpid()}-{time.time_ns()}")
+        with suppress(FileNotFoundError):
+            self.folder.rename(aside)
+            shutil.rmtree(aside)
+
+    def close(self) -> None:
+        self._closing.set()
+        builder = self._builder
+        if builder is not None and builder is not threading.current_thread():
+            builder.join(CLOSE_S)
+        self.records.close()
+        self._image = None
+        _open_stores.discard(self)
+
+    # transactions, and the image at exactly their state
+
+    def _dim(self) -> int:
+        if self._facts is None:
+            raise NotFound(f"there is no collection {self.folder.name} yet")
+        return self._facts.dim
+
+    def _require_live(self, snapshot: Snapshot) -> None:
+        if snapshot.live != self._generation:
+            model = snapshot.facts(snapshot.live).model
+            raise Conflict(f"the collection {self.folder.name} was reindexed with {model} since it was opened; open it again")
+
+    @contextmanager
+    def _read(self, within: bool = True) -> Iterator[Snapshot]:
+        self._dim()
+        with self.records.reading(self._generation, within) as snapshot:
+            self._require_live(snapshot)
+            yield snapshot
+
+    @contextmanager
+    def _write(self) -> Iterator[Writing]:
+        self._dim()
+        with self.records.writing(self._generation) as writing:
+            self._require_live(writing)
+            for orphan in set(writing.generations()) - {writing.live, writing.successor}:  # a process ended between swap and drop
+                writing.end(orphan)
+            yield writing
+
+    @contextmanager
+    def _ask(self, question: Callable[[Image], Answer]) -> Iterator[tuple[Snapshot, Answer]]:
+        """The image's answer and the transaction whose state it is of. Nobody waits for what is done with them.
+
+        The image is everybody's, so what this thread has not committed yet is not in it.
+        """
+        while True:
+            with self._read(within=False) as snapshot:
+                state = snapshot.state()
+                if self._image is None or self._image.is_behind(state):
+                    self._follow(snapshot)
+                with self._lock.shared():
+                    image = self._image
+                    there = image is not None and image.at == state  # else another thread has gone on already
+                    if image is not None and there:
+                        answer = question(image)
+                if there:
+                    yield snapshot, answer
+                    return
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        state = snapshot.state()
+        with self._following:
+            image = self._image
+            if image is None:
+                image = Image.loaded(self.folder, self._dim(), state)
+            if image.is_behind(state):
+                changes = image.changes(snapshot, state)
+                if changes is None:  # no way from there to here
+                    image = Image(self._dim())
+                    changes = image.changes(snapshot, state)
+                    assert changes
+                if image is self._image:
+                    changes = changes.read()  # before anybody has to wait
+                    with self._lock.alone():
+                        image.take(changes)
+                else:
+                    image.take(changes)
+            self._image = image
+        if self._work(image):
+            self._wake()
+
+    # the graph, built behind
+
+    def _wake(self) -> None:
+        with self._starting:
+            self._woken = True
+            if self._builder is None and not self._closing.is_set():
+                self._builder = threading.Thread(target=self._build, name="huiyi-index", daemon=True)
+                self._builder.start()
+
+    def _build(self) -> None:
+        if sys.platform == "linux":  # where this is of a thread
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        while True:
+            with self._starting:
+                if not self._woken or self._closing.is_set():
+                    self._builder = None
+                    return
+                self._woken = False
+            try:
+                self._build_all()
+            except Exception as error:  # noqa: BLE001  searches do without; the next one that finds work tries again
+                if not self._closing.is_set():
+                    log.warning("the index of %s could not be brought up to date: %s", self.folder.name, error)
+
+    def _build_all(self) -> None:
+        while not self._closing.is_set():
+            self._unbuilt = 0
+            with self._ask(lambda image: image) as (_, image):
+                work = self._work(image)
+            if work is None:
+                return
+            work(image)
+
+    def _work(self, image: Image) -> Callable[[Image], None] | None:
+        if image.gone > WORN * image.size and image.size >= BLOCK:
+            return self._renew
+        if image.index.movable and (image.index.graph is not None or image.size >= GRAPH_FROM):
+            return self._grow
+        return None
+
+    def _grow(self, image: Image) -> None:
+        """Move whole blocks to the graph, as long as this is the image."""
+        index = image.index
+        if index.graph is None:
+            with self._lock.shared():
+                graph = index.new_graph()
+            with self._lock.alone():
+                index.graph = graph
+        before = index.graphed
+        count = 4
+        while index.movable and self._image is image and not self._closing.is_set():
+            with self._lock.alone(patient=True):
+                began = time.perf_counter()
+                index.move(count)
+                seconds = time.perf_counter() - began
+            count = min(max(count + (1 if seconds < MOVE_S else -1), 1), MOST_MOVED)
+            if index.graphed - before >= SAVE_EVERY:
+                self._save(image)
+                before = index.graphed
+        if index.graphed - before >= (SAVE_AT_END if self._closing.is_set() else 1) and self._image is image:
+            self._save(image)
+
+    def _save(self, image: Image) -> None:
+        with self._lock.shared():
+            saved = image.saved()
+        try:
+            saved.write(self.folder)
+        except OSError as error:
+            log.warning("the index of %s could not be saved, and will be built again: %s", self.folder.name, error)
+
+    def _renew(self, worn: Image) -> None:
+        """An image without what is gone, in the place of the worn one."""
+        with self._read() as snapshot:
+            fresh = Image(self._dim())
+            changes = fresh.changes(snapshot, snapshot.state())
+            assert changes
+            fresh.take(changes)
+        index = fresh.index
+        if fresh.size >= GRAPH_FROM:
+            index.graph = index.new_graph()
+            while index.movable and not self._closing.is_set():
+                index.move(BLOCK)
+        with self._following, self._lock.alone():
+            if self._image is worn and not self._closing.is_set():
+                self._image = fresh
+        if index.graphed:
+            self._save(fresh)
+
+
+class LocalSuccessor:
+    """See `Successor`: one more table of vectors in the same file."""
+
+    def __init__(self, store: LocalStore, generation: int, facts: Facts) -> None:
+        self._store, self._generation, self._facts = store, generation, facts
+        self._after = 0  # rows up to here have their vector: new ones get larger numbers
+        self._given: dict[str, int] = {}
+
+    def missing(self, limit: int) -> list[Record]:
+        with self._store.records.reading(self._generation) as snapshot:
+            self._require_begun(snapshot)
+            found = snapshot.missing(self._after, limit)
+        self._given = {record.id: row for row, record in found}
+        return [record for _, record in found]
+
+    def put(self, records: Sequence[Record], vectors: Floats) -> None:
+        require_vectors(records, vectors, self._facts.dim)
+        rows = [self._given[record.id] for record in records]
+        with self._store.records.writing(self._generation) as writing:
+            self._require_begun(writing)
+            there = writing.there(rows)
+            kept = [i for i, row in enumerate(rows) if row in there]
+            writing.put_vectors([rows[i] for i in kept], vectors[kept])
+        step("reindex: batch")
+        if len(rows) == len(self._given):
+            self._after = max([self._after, *rows])
+
+    def count(self) -> int:
+        with self._store.records.reading(self._generation) as snapshot:
+            self._require_begun(snapshot)
+            return snapshot.vector_count()
+
+    def swap(self) -> LocalStore | None:
+        with self._store.records.writing(self._generation) as writing:
+            self._require_begun(writing)
+            if writing.missing(0, 1):
+                self._after = 0
+                return None
+            old = writing.live
+            writing.set("live", self._generation)
+            writing.set("successor", None)
+        step("reindex: swapped")
+        with self._store.records.writing(self._generation) as writing:
+            writing.end(old)
+        step("reindex: done")
+        return LocalStore(self._store.folder)
+
+    def discard(self) -> None:
+        with self._store.records.writing(self._generation) as writing:
+            if writing.successor == self._generation:
+                writing.set("successor", None)
+                writing.end(self._generation)
+
+    def _require_begun(self, snapshot: Snapshot) -> None:
+        if snapshot.successor != self._generation:
+            raise Conflict(f"another reindex of {self._store.folder.name} was begun or finished meanwhile; give the command again")
+
+
+def require_vectors(records: Sequence[Record], vectors: Floats, dim: int) -> None:
+    if vectors.shape != (len(records), dim):
+        raise InvalidInput(f"{len(records)} records need vectors of shape [{len(records)}, {dim}], not {list(vectors.shape)}")
+    if not np.isfinite(vectors).all():
+        raise InvalidInput("a vector holds NaN or infinity")
+
+
+def _hits(snapshot: Snapshot, queries: Floats, proposed: list[list[int]], k: int) -> list[list[Hit]]:
+    """The k of the highest exact score; equal scores by row, so that answers repeat."""
+    every = sorted({row for rows in proposed for row in rows})
+    if not every:
+        return [[] for _ in queries]
+    place = {row: number for number, row in enumerate(every)}
+    vectors = snapshot.vectors(every)
+    best: list[list[tuple[int, float]]] = []
+    for query, rows in zip(queries, proposed, strict=True):
+        own = sorted(rows)
+        scores = vectors[[place[row] for row in own]] @ query
+        best.append([(own[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:k]])
+    records = snapshot.records(sorted({row for rows in best for row, _ in rows}))
+    return [[Hit((one := records[row]).id, score, one.text, one.metadata) for row, score in rows] for rows in best]
+
+
+_open_stores: "weakref.WeakSet[LocalStore]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for store in list(_open_stores):
+        store.close()

@@ -1,0 +1,502 @@
+"""A collection in Milvus: a Lite file on this machine, or a server. Needs the extra `milvus`.
+
+A live Milvus collection stands behind an alias, so that a reindex builds another one and moves the alias. Facts lie in a small collection
+of their own, `huiyi_facts`. Keys are digests of ids, and filters are compiled to digests of fields and values, so that no text of a user
+is ever part of an expression. Writers on one machine take turns; Milvus itself has no lock for writers on several.
+"""
+
+import base64
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Unavailable
+from huiyi.stores.beside import BesideSuccessor, Digests, checked
+from huiyi.stores.filters import Filter
+from huiyi.stores.milvus_connection import LITE_FILE, connect, disconnect, place_of
+from huiyi.stores.milvus_rows import FIELDS, LITE_FIELDS, MOST_TOKENS, SERVER_FIELDS, expression, key_of, record_of, row_of
+from huiyi.stores.store import Batch, Facts, Fingerprint, Hit, Page, Record, Status, digest
+from huiyi.stores.turns import Turns
+from huiyi.types import Floats
+
+REGISTRY = "huiyi_facts"
+MOST_HITS = 16_384  # Milvus' own limit, for k and for rows of one query
+MOST_ROWS = 10_000
+_LAST_KEY = (1 << 128) - 1
+SLICE = 500
+KEYS_PAGE = 2000
+SETTLED_ROWS = 2000
+FACTS_PART = 60_000  # below Milvus' 65,535 bytes a text
+CALL_S = 120.0
+_NO_COLLECTION = (100, 4)  # codes of servers, and of older ones
+
+
+def open_store(name: str, address: str, folder: Path) -> "MilvusStore":
+    """address: a server as `http://host:19530` or `https://host/database`, or the path of a Lite file; without one, a file in `folder`."""
+    return MilvusStore(name, address or str(folder.absolute() / LITE_FILE), folder)
+
+
+class MilvusStore:
+    """See `Store`. A scan reads on while others write: it is no snapshot."""
+
+    def __init__(self, name: str, address: str, folder: Path) -> None:
+        self.name = name
+        self._address = address
+        self._place = place_of(address)
+        self._turns = Turns(folder / "milvus.lock")
+        self._alias = _alias_of(name)
+        self._client = connect(self._place)
+        self._closed = False
+        self._unsettled: dict[str, int] = {}  # rows by collection
+        self._live: _Live | None = None
+        try:
+            self._live = self._look()
+        except BaseException:
+            self.close()
+            raise
+
+    # What it is
+
+    @property
+    def facts(self) -> Facts | None:
+        with self._calls():
+            self._live = self._live or self._look()
+        return self._live.facts if self._live else None
+
+    def create(self, facts: Facts) -> None:
+        with self.writing(), self._calls():
+            if self._look():
+                raise Conflict(f"the collection {self.name} exists in {self._place.uri} already; open it, or delete it first")
+            self._sweep()
+            made = self._make(facts)
+            self._client.create_alias(made.collection, self._alias)
+            self._live = made
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._turns.taken(f"the collection {self.name}"):
+            yield
+
+    # Reading
+
+    def fingerprints(self, ids: Sequence[str]) -> dict[str, Fingerprint]:
+        return {
+            row["id"]: Fingerprint(row["text_digest"], row["metadata_digest"])
+            for row in self._rows(ids, ["id", "text_digest", "metadata_digest"])
+        }
+
+    def get(self, ids: Sequence[str]) -> dict[str, Record]:
+        return {row["id"]: record_of(row) for row in self._rows(ids, ["id", "text", "metadata"])}
+
+    def count(self, filter: Filter | None = None) -> int:
+        return self.size(self._required(), filter)
+
+    def search(self, vectors: Floats, k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        live = self._required()
+        vectors = checked(vectors, live.facts.dim)
+        if not 1 <= k <= MOST_HITS:
+            raise InvalidInput(f"k is between 1 and {MOST_HITS:,}, not {k}")
+        found: list[list[Hit]] = []
+        step = max(1, min(64, MOST_HITS // k))
+        for start in range(0, len(vectors), step):
+            found += self._search(live, vectors[start : start + step], k, expression(filter, self._place.lite))
+        return found
+
+    def _search(self, live: "_Live", vectors: Floats, k: int, where: str) -> list[list[Hit]]:
+        with self._calls():
+            answers = self._client.search(
+                live.collection,
+                data=list(vectors),
+                anns_field="vector",
+                limit=k,
+                filter=where,
+                output_fields=["id", "text", "metadata"],
+                search_params={"metric_type": "IP", "params": {} if self._place.lite else {"ef": min(32_768, max(128, 2 * k))}},
+                timeout=CALL_S,
+            )
+        return [
+            [
+                Hit(record.id, float(hit["distance"]), record.text, record.metadata)
+                for hit in answer
+                for record in [record_of(hit["entity"])]
+            ]
+            for answer in answers
+        ]
+
+    def ids(self) -> Iterator[str]:
+        for rows in self._pages(self._required(), KEYS_PAGE, ["id"]):
+            yield from (row["id"] for row in rows)
+
+    def page(self, limit: int, after: str | None = None, filter: Filter | None = None) -> Page:
+        if limit < 1:
+            raise InvalidInput(f"a page has at least one record, not {limit}")
+        if after is not None and not re.fullmatch("[0-9a-f]{32}", after):
+            raise InvalidInput(f"{after!r} is no place of a scroll; pass the `next` of the page before")
+        limit = min(limit, MOST_ROWS)
+        live = self._required()
+        rows = self._page(live, limit + 1, after or "", filter, ["id", "text", "metadata"], self.size(live, filter))
+        return Page(tuple(map(record_of, rows[:limit])), rows[limit - 1]["key"] if len(rows) > limit else None)
+
+    def scan(self, filter: Filter | None = None) -> Iterator[Batch]:
+        for rows in self._pages(self._required(), SLICE, ["id", "text", "metadata", "vector"], filter):
+            yield Batch(tuple(map(record_of, rows)), np.array([row["vector"] for row in rows], dtype=np.float32))
+
+    def _rows(self, ids: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
+        return self._by_key(self._required(), [key_of(id_) for id_ in dict.fromkeys(ids)], fields)
+
+    def _by_key(self, side: "_Live", keys: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(keys), SLICE):
+            where = f"key in {json.dumps(list(keys[start : start + SLICE]))}"
+            with self._calls():
+                rows = self._client.query(side.collection, filter=where, output_fields=fields, timeout=CALL_S)
+            yield from rows
+
+    def _pages(self, side: "_Live", size: int, fields: list[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+        after, total = "", self.size(side, filter)
+        while rows := self._page(side, size, after, filter, fields, total):
+            yield rows
+            after = rows[-1]["key"]
+
+    def _page(self, side: "_Live", size: int, after: str, filter: Filter | None, fields: list[str], total: int) -> list[dict[str, Any]]:
+        """The first `size` rows behind the key `after`, by key. total: about how many there are.
+
+        Milvus Lite cuts a limited query before it sorts. Keys are digests and lie evenly, so ranges of keys take a limit's place.
+        """
+        rows: list[dict[str, Any]] = []
+        low = int(after or "0", 16)
+        while len(rows) < size and low < _LAST_KEY:
+            high = min(_LAST_KEY, low + 5 * (size - len(rows) + 8) * _LAST_KEY // (4 * max(1, total)) + 1)
+            where = f'key > "{after}" and key <= "{high:032x}"' + (f" and ({expression(filter, self._place.lite)})" if filter else "")
+            with self._calls():
+                found = self._client.query(side.collection, filter=where, output_fields=["key", *fields], timeout=CALL_S)
+            rows += sorted(found, key=lambda row: str(row["key"]))
+            low, after = high, f"{high:032x}"
+        return rows[:size]
+
+    # Writing
+
+    def put(self, records: Sequence[Record], vectors: Floats) -> None:
+        live = self._required()
+        vectors = checked(vectors, live.facts.dim, len(records))
+        with self.writing(), self._calls():
+            self.require_live(live)
+            rows = self._made(live, records, vectors)
+            if following := self._next():
+                self.remove(following, [row["key"] for row in rows])
+            self._upsert(live, rows)
+
+    def revise(self, records: Sequence[Record]) -> None:
+        live = self._required()
+        with self.writing(), self._calls():
+            self.require_live(live)
+            following = self._next()
+            for side in (live, following) if following else (live,):
+                self.rewrite(side, records)
+
+    def delete(self, ids: Sequence[str] | None = None, filter: Filter | None = None) -> int:
+        if (ids is None) == (filter is None):
+            raise InvalidInput("say which records to delete by ids or by a filter, one of them")
+        live = self._required()
+        with self.writing(), self._calls():
+            self.require_live(live)
+            if ids is not None:
+                keys = [row["key"] for row in self._by_key(live, [key_of(id_) for id_ in dict.fromkeys(ids)], ["key"])]
+            else:
+                keys = [row["key"] for rows in self._pages(live, KEYS_PAGE, [], filter) for row in rows]
+            if following := self._next():
+                self.remove(following, keys)
+            self.remove(live, keys)
+        return len(keys)
+
+    # What a successor asks for
+
+    def key(self, id: str) -> str:
+        return key_of(id)
+
+    def digest_pages(self, side: "_Live") -> Iterator[list[Digests]]:
+        for rows in self._pages(side, KEYS_PAGE, ["text_digest", "metadata_digest"]):
+            yield [Digests(row["key"], row["text_digest"], row["metadata_digest"]) for row in rows]
+
+    def digests(self, side: "_Live", keys: Sequence[str]) -> dict[str, Digests]:
+        rows = self._by_key(side, keys, ["key", "text_digest", "metadata_digest"])
+        return {row["key"]: Digests(row["key"], row["text_digest"], row["metadata_digest"]) for row in rows}
+
+    def records(self, side: "_Live", keys: Sequence[str]) -> list[Record]:
+        return [record_of(row) for row in self._by_key(side, keys, ["id", "text", "metadata"])]
+
+    def write(self, side: "_Live", records: Sequence[Record], vectors: Floats) -> None:
+        self._upsert(side, self._made(side, records, vectors))
+
+    def rewrite(self, side: "_Live", records: Sequence[Record]) -> None:
+        """Those records that are there get new metadata and keep their text and vector."""
+        by_id = {record.id: record for record in records}
+        found = list(self._by_key(side, [key_of(id_) for id_ in by_id], ["id", "text", "vector"]))
+        now = [Record(row["id"], row["text"], by_id[row["id"]].metadata) for row in found]
+        self._upsert(side, self._made(side, now, np.array([row["vector"] for row in found], dtype=np.float32)))
+
+    def remove(self, side: "_Live", keys: Sequence[str]) -> None:
+        with self._calls():
+            for start in range(0, len(keys), SLICE):
+                self._client.delete(side.collection, ids=list(keys[start : start + SLICE]), timeout=CALL_S)
+
+    def size(self, side: "_Live", filter: Filter | None = None) -> int:
+        with self._calls():
+            found = self._client.query(
+                side.collection, filter=expression(filter, self._place.lite), output_fields=["count(*)"], timeout=CALL_S
+            )
+        return int(found[0]["count(*)"])
+
+    def promote(self, live: "_Live", following: "_Live") -> "MilvusStore":
+        with self._calls():
+            self._client.alter_alias(following.collection, self._alias)
+            self._client.drop_alias(self._alias + "_next")
+            self._erase(live.collection)
+        return MilvusStore(self.name, self._address, self._turns.path.parent)
+
+    def abandon(self, following: "_Live") -> None:
+        with self._calls():
+            self._client.drop_alias(self._alias + "_next")
+            self._erase(following.collection)
+
+    def _made(self, side: "_Live", records: Sequence[Record], vectors: Floats) -> list[dict[str, Any]]:
+        return [row_of(record, vector, side.words, self._place.lite) for record, vector in zip(records, vectors, strict=True)]
+
+    def _upsert(self, side: "_Live", rows: Sequence[dict[str, Any]]) -> None:
+        with self._calls():
+            for start in range(0, len(rows), SLICE):
+                self._client.upsert(side.collection, list(rows[start : start + SLICE]), timeout=CALL_S)
+        self._settle(side, len(rows))
+
+    def _settle(self, side: "_Live", rows: int) -> None:
+        """Lite reads what it has not yet brought into its files ten times slower, and keeps it through a kill but not a power cut."""
+        if self._place.lite:
+            self._unsettled[side.collection] = self._unsettled.get(side.collection, 0) + rows
+            if self._unsettled[side.collection] >= SETTLED_ROWS:
+                with self._calls():
+                    self._client.flush(side.collection, timeout=CALL_S)
+                del self._unsettled[side.collection]
+
+    # Another model beside the live one
+
+    def successor(self, facts: Facts) -> "BesideSuccessor[_Live]":
+        live = self._required()
+        with self.writing(), self._calls():
+            self.require_live(live)
+            following = self._next()
+            if following and following.facts != facts:
+                self.abandon(following)
+                following = None
+            if following is None:
+                self._sweep()
+                following = self._make(facts)
+                self._client.create_alias(following.collection, self._alias + "_next")
+        return BesideSuccessor(self, live, following)
+
+    def _next(self) -> "_Live | None":
+        """The collection that a reindex is filling; one whose swap was interrupted after the alias had moved is the live one."""
+        return self._look("_next")
+
+    def status(self) -> Status:
+        live, records = self._required(), self.count()
+        with self._calls():
+            index = self._client.describe_index(live.collection, "vector") or {}
+            version = self._client.get_server_version()
+        indexed = 0 if self._place.lite else min(records, int(index.get("indexed_rows") or 0))
+        size = None
+        if self._place.lite:
+            size = sum(file.stat().st_size for file in Path(self._place.uri).rglob("*") if file.is_file())
+        about = {"backend": f"Milvus {version}", "address": self._place.uri, "collection": live.collection}
+        return Status(records, indexed, size, about | {"keywords": "BM25" if live.words else "not on this server"})
+
+    def drop(self) -> None:
+        self._required()
+        with self.writing(), self._calls():
+            for alias in (self._alias, self._alias + "_next"):
+                if self._client.has_collection(alias):
+                    self._client.drop_alias(alias)
+            self._sweep()
+            left = set(self._client.list_collections()) - {REGISTRY}
+        self.close()
+        if self._place.lite and not left and Path(self._place.uri).is_relative_to(self._turns.path.parent.absolute()):
+            shutil.rmtree(self._place.uri, ignore_errors=True)
+        self._turns.forget()
+
+    def close(self) -> None:
+        if not self._closed:
+            if self._live and self._live.collection in self._unsettled:
+                with suppress(HuiyiError), self._calls():  # it is in the log
+                    self._client.flush(self._live.collection, timeout=CALL_S)
+            self._closed = True
+            disconnect(self._client, self._place)
+
+    # Collections of Milvus behind it
+
+    def _required(self) -> "_Live":
+        if self.facts is None or self._live is None:
+            raise NotFound(f"there is no collection {self.name} in {self._place.uri}; create it first, as `huiyi index` does")
+        return self._live
+
+    def require_live(self, live: "_Live") -> None:
+        """Conflict when the alias has moved: what is written now would be lost with the old collection."""
+        now = self._client.describe_collection(self._alias)["collection_name"] if self._client.has_collection(self._alias) else None
+        if now != live.collection:
+            raise self._gone(now is not None)
+
+    def _gone(self, elsewhere: bool) -> HuiyiError:
+        if elsewhere:
+            return Conflict(f"the collection {self.name} was reindexed since it was opened; open it again")
+        return NotFound(f"the collection {self.name} was deleted since it was opened")
+
+    def _look(self, suffix: str = "") -> "_Live | None":
+        if not self._client.has_collection(self._alias + suffix, timeout=CALL_S):
+            return None
+        described = self._client.describe_collection(self._alias + suffix, timeout=CALL_S)
+        collection = described["collection_name"]
+        if suffix and self._live and collection == self._live.collection:
+            self._client.drop_alias(self._alias + suffix)
+            return None
+        for each in (REGISTRY, collection):  # a Lite file that was just opened has nothing loaded
+            self._client.load_collection(each, timeout=CALL_S)
+        words = any(field["name"] == "words" for field in described["fields"])
+        return _Live(collection, self._read_facts(collection), words)
+
+    def _make(self, facts: Facts) -> "_Live":
+        from pymilvus import DataType, Function, FunctionType
+
+        words = self._place.lite or _version(self._client.get_server_version()) >= (2, 5)
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=self._place.lite)
+        for name, options in (FIELDS | (LITE_FIELDS if self._place.lite else SERVER_FIELDS)).items():
+            kind = DataType[options["type"]]
+            schema.add_field(name, kind, **{key: value for key, value in options.items() if key != "type"})
+        schema.add_field("tokens", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=MOST_TOKENS, max_length=20)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=facts.dim)
+        index = self._client.prepare_index_params()
+        # Lite is for what one machine searches at once: exact. HNSW's figures are the local store's.
+        index.add_index("vector", metric_type="IP", **({"index_type": "FLAT"} if self._place.lite else _HNSW))
+        if words:
+            # The text as words and bigrams with blanks between them, which any tokenizer splits in the same way.
+            schema.add_field(
+                "words",
+                DataType.VARCHAR,
+                max_length=65_535,
+                enable_analyzer=True,
+                analyzer_params={"tokenizer": "standard" if self._place.lite else "whitespace"},
+            )
+            schema.add_field("keywords", DataType.SPARSE_FLOAT_VECTOR)
+            schema.add_function(Function("bm25", FunctionType.BM25, ["words"], ["keywords"]))
+            index.add_index("keywords", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+        collection = f"{self._alias}_v{secrets.token_hex(6)}"
+        self._write_facts(collection, facts)
+        self._begin(collection, schema, index)
+        return _Live(collection, facts, words)
+
+    def _begin(self, collection: str, schema: Any, index: Any) -> None:
+        self._client.create_collection(collection, schema=schema, consistency_level="Strong", timeout=CALL_S)
+        self._client.create_index(collection, index, sync=False, timeout=CALL_S)  # waiting for the index of nothing takes half a second
+        self._client.load_collection(collection, timeout=CALL_S)
+
+    def _sweep(self) -> None:
+        """Erase what interrupted runs left: collections of this name that no alias leads to."""
+        kept = {look.collection for look in (self._look(), self._look("_next")) if look}
+        for collection in self._client.list_collections():
+            if re.fullmatch(rf"{self._alias}_v[0-9a-f]{{12}}", collection) and collection not in kept:
+                self._erase(collection)
+
+    def _erase(self, collection: str) -> None:
+        self._client.drop_collection(collection)
+        self._client.delete(REGISTRY, filter=f'collection == "{collection}"', timeout=CALL_S)
+
+    def _write_facts(self, collection: str, facts: Facts) -> None:
+        from pymilvus import DataType
+
+        if not self._client.has_collection(REGISTRY):
+            schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+            schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=512)
+            schema.add_field("collection", DataType.VARCHAR, max_length=512)
+            schema.add_field("part", DataType.INT64)
+            schema.add_field("facts", DataType.VARCHAR, max_length=65_535)
+            schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)  # Milvus takes no collection without vectors
+            index = self._client.prepare_index_params()
+            index.add_index("unused", index_type="FLAT", metric_type="IP")
+            self._begin(REGISTRY, schema, index)
+        text = _facts_json(facts)
+        parts = [text[start : start + FACTS_PART] for start in range(0, len(text), FACTS_PART)]
+        self._client.upsert(
+            REGISTRY,
+            [
+                {"key": f"{collection}/{number}", "collection": collection, "part": number, "facts": part, "unused": [1.0, 0.0]}
+                for number, part in enumerate(parts)
+            ],
+            timeout=CALL_S,
+        )
+
+    def _read_facts(self, collection: str) -> Facts:
+        rows = self._client.query(REGISTRY, filter=f'collection == "{collection}"', output_fields=["part", "facts"], timeout=CALL_S)
+        if not rows:
+            raise HuiyiError(
+                f"{self._place.uri} has the collection {collection} but not what huiyi knew of it; restore {REGISTRY} from a backup"
+            )
+        return _facts_of("".join(row["facts"] for row in sorted(rows, key=lambda row: row["part"])))
+
+    @contextmanager
+    def _calls(self) -> Iterator[None]:
+        """Errors of Milvus' client as ours."""
+        from pymilvus.exceptions import MilvusException
+
+        if self._closed:
+            raise Unavailable(f"the collection {self.name} was closed; open it again")
+        try:
+            yield
+        except MilvusException as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Any) -> HuiyiError:
+        text = str(getattr(error, "message", "") or error)
+        if error.code in _NO_COLLECTION and self._live:
+            return self._gone(bool(self._client.has_collection(self._alias)))
+        if error.code == 2 or "connect" in text.lower() or "deadline" in text.lower():
+            return Unavailable(f"Milvus at {self._place.uri} does not answer ({text[:200]}); is it running, and is the address right?")
+        return HuiyiError(f"Milvus at {self._place.uri} refused: {text[:500]}")
+
+
+@dataclass(frozen=True)
+class _Live:
+    """A collection of Milvus, and whether it has keywords."""
+
+    collection: str
+    facts: Facts
+    words: bool
+
+
+_HNSW = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}
+
+
+def _alias_of(name: str) -> str:
+    """A name of letters, digits and `_`, another one for every name; Milvus takes 255 characters."""
+    coded = re.sub(r"[^A-Za-z0-9]", lambda found: "__" if found[0] == "_" else f"_{ord(found[0]):x}_", name)
+    return f"huiyi_{coded}" if len(coded) <= 200 else f"huiyi__x_{digest(name)}"
+
+
+def _version(text: str) -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _facts_json(facts: Facts) -> str:
+    probes = base64.b64encode(np.ascontiguousarray(facts.probes, "<f4").tobytes()).decode()
+    fields = {"model": facts.model, "space": facts.space, "precision": facts.precision, "dim": facts.dim, "instruction": facts.instruction}
+    return json.dumps({**fields, "probes": probes})
+
+
+def _facts_of(text: str) -> Facts:
+    fields = json.loads(text)
+    probes = np.frombuffer(base64.b64decode(fields["probes"]), "<f4").reshape(-1, fields["dim"]).astype(np.float32)
+    return Facts(**{**fields, "probes": probes})

@@ -1,0 +1,62 @@
+"""Writers of one collection on this machine take turns, in one process or several: for backends that have no lock of their own."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from huiyi.errors import Conflict, HuiyiError
+
+WAIT_S = 60.0
+
+
+class Turns:
+    """path: a file that SQLite locks and the system lets go of when a process ends, however it ends. One thread may take it repeatedly."""
+
+    def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
+        self.path, self._wait_s = path, wait_s
+        self._thread = threading.RLock()
+        self._depth = 0
+
+    @contextmanager
+    def taken(self, what: str) -> Iterator[None]:
+        """Conflict when another writer keeps `what` for longer than one waits."""
+        if not self._thread.acquire(timeout=self._wait_s):
+            raise _busy(what)
+        try:
+            if self._depth:
+                yield
+                return
+            self._depth = 1
+            try:
+                with self._locked(what):
+                    yield
+            finally:
+                self._depth = 0
+        finally:
+            self._thread.release()
+
+    @contextmanager
+    def _locked(self, what: str) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise HuiyiError(f"{self.path.parent} cannot be written to ({error}); {what} is locked by a file there") from error
+        with closing(connection):
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    raise _busy(what) from error
+                raise HuiyiError(f"{self.path} cannot be locked ({error}); {what} needs it while it is written") from error
+            yield
+
+    def forget(self) -> None:
+        """Take the file away, when there is nothing more to take turns over."""
+        self.path.unlink(missing_ok=True)
+
+
+def _busy(what: str) -> Conflict:
+    return Conflict(f"another writer holds {what} for too long; wait until it is done, or end it")
