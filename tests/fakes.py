@@ -49,11 +49,11 @@ def ids_of_length(length: int, fill: int = 7) -> Ids:
 
 
 class FakeEngine:
-    """The vector of a text depends on its ids alone; `vector(ids)` tells it beforehand.
+    """The vector of a text depends on its ids and adapter alone; `vector(ids, adapter)` tells it beforehand.
 
-    calls: the lengths in each forward. stepped: the length of the text behind each long step. order: "batch" or "step" for each of both,
-    as they came. seen: the bytes of every text that was computed. tokens: all tokens computed, padding included. abandoned: long texts
-    given up between steps.
+    calls: the lengths in each forward; adapters: what each of them ran with. stepped: the length of the text behind each long step.
+    order: "batch" or "step" for each of both, as they came. seen: the bytes of every text that was computed. tokens: all tokens
+    computed, padding included. abandoned: long texts given up between steps.
     raise_on, nan_on, zero_on: a text that holds one of these ids makes the whole batch raise, or gives its own row NaN or zeros.
     rows_off: rows too many (or too few, when negative) in every batch of two or more; `rows_off_alone` also in batches of one.
     gate: when given, every forward and step waits for it: a stalled engine. raises: raised by every forward and step while set.
@@ -80,6 +80,7 @@ class FakeEngine:
         self.rows_off, self.rows_off_alone = rows_off, rows_off_alone
         self.gate, self.raises = gate, raises
         self.calls: list[list[int]] = []
+        self.adapters: list[Any] = []
         self.seen: list[bytes] = []
         self.stepped: list[int] = []
         self.order: list[str] = []
@@ -89,17 +90,18 @@ class FakeEngine:
         self.threads: set[int] = set()
         self._alone = threading.Lock()
 
-    def vector(self, text: Ids) -> Floats:
-        return self._rows([text])[0]
+    def vector(self, text: Ids, adapter: Any = None) -> Floats:
+        return self._rows([text], adapter)[0]
 
-    def forward(self, batch: Sequence[Ids]) -> Floats:
+    def forward(self, batch: Sequence[Ids], adapter: Any = None) -> Floats:
         self.calls.append([len(text) for text in batch])
+        self.adapters.append(adapter)
         self.order.append("batch")
         self.seen += [text.tobytes() for text in batch]
         self._spend(len(batch) * max(map(len, batch)))
         if self.raise_on and any(np.isin(text, self.raise_on).any() for text in batch):
             raise RuntimeError("the kernel refused a token")
-        rows = self._rows(batch)
+        rows = self._rows(batch, adapter)
         for row, text in zip(rows, batch, strict=True):
             if self.nan_on and np.isin(text, self.nan_on).any():
                 row[0] = np.nan
@@ -109,7 +111,7 @@ class FakeEngine:
             return np.resize(rows, (max(0, len(batch) + self.rows_off), self.dim))
         return rows
 
-    def steps(self, text: Ids) -> Generator[None, None, Floats]:
+    def steps(self, text: Ids, adapter: Any = None) -> Generator[None, None, Floats]:
         try:
             for start in range(0, len(text), self.step_tokens):
                 if start:
@@ -123,7 +125,7 @@ class FakeEngine:
             self.abandoned += 1
             raise
         self.seen.append(text.tobytes())
-        row = self.vector(text)
+        row = self.vector(text, adapter)
         if self.nan_on and np.isin(text, self.nan_on).any():
             row[0] = np.nan
         if self.zero_on and np.isin(text, self.zero_on).any():
@@ -145,8 +147,9 @@ class FakeEngine:
         finally:
             self._alone.release()
 
-    def _rows(self, batch: Sequence[Ids]) -> Floats:
-        seeds = np.array([zlib.crc32(np.asarray(text, dtype=np.int32).tobytes()) for text in batch], dtype=np.float64)
+    def _rows(self, batch: Sequence[Ids], adapter: Any) -> Floats:
+        start = 0 if adapter is None else zlib.crc32(str(adapter).encode())
+        seeds = np.array([zlib.crc32(np.asarray(text, dtype=np.int32).tobytes(), start) for text in batch], dtype=np.float64)
         return (2 + np.sin(seeds[:, None] * np.arange(1, self.dim + 1))).astype(np.float32)
 
 

@@ -134,7 +134,7 @@ def test_a_text_that_failed_is_tried_again(tmp_path):
 
 def test_a_cut_that_leaves_only_zeros_is_a_failure_each_time(tmp_path, monkeypatch):
     encoder, engine = made(tmp_path)
-    monkeypatch.setattr(engine, "_rows", lambda batch: np.array([[0] * 4 + [1] * 4] * len(batch)))
+    monkeypatch.setattr(engine, "_rows", lambda batch, adapter: np.array([[0] * 4 + [1] * 4] * len(batch)))
     encoder.embed(["z"])
     for _ in range(2):
         with pytest.raises(ModelFailed, match="text 0: its first 4 numbers are all zero"):

@@ -80,13 +80,15 @@ def test_instruction_and_prompt_reach_the_text():
 def test_vectors_whose_squares_leave_float32_are_normalised_too(size, monkeypatch):
     encoder, engine = made()
     rows = engine._rows
-    monkeypatch.setattr(engine, "_rows", lambda batch: (rows(batch) * size).astype(np.float32))
+    monkeypatch.setattr(engine, "_rows", lambda batch, adapter: (rows(batch, adapter) * size).astype(np.float32))
     np.testing.assert_allclose(np.linalg.norm(encoder.embed(["a", "b"]).vectors, axis=1), 1, atol=1e-6)
 
 
 def test_a_cut_that_leaves_only_zeros_is_a_failure(monkeypatch):
     encoder, engine = made()
-    monkeypatch.setattr(engine, "_rows", lambda batch: np.array([[0] * 4 + [1] * 4 if text[0] == ord("z") else [1] * 8 for text in batch]))
+    monkeypatch.setattr(
+        engine, "_rows", lambda batch, adapter: np.array([[0] * 4 + [1] * 4 if text[0] == ord("z") else [1] * 8 for text in batch])
+    )
     encoder.embed(["a", "z"])
     with pytest.raises(ModelFailed, match="text 1: its first 4 numbers are all zero"):
         encoder.embed(["a", "z"], dimensions=4)
@@ -333,3 +335,29 @@ def test_sixty_four_clients_get_their_own_answers_and_share_batches():
     np.testing.assert_allclose(rows, [expected(engine, text) for text in texts], atol=1e-6)
     assert len(engine.calls) < len(texts) / 2
     assert per_call_s < 0.002
+
+
+class TestAdapters:
+    def test_an_encoder_with_an_adapter_shares_the_queue_and_not_the_vectors(self):
+        engine = FakeEngine()
+        base = LocalEncoder(FakeTokenizer(), engine, space="base")
+        adapted = LocalEncoder(FakeTokenizer(), engine, space="adapted", adapter="a", base=base)
+        row = engine.vector(FakeTokenizer().encode(["x"])[0], "a")
+        np.testing.assert_allclose(adapted.embed(["x"]).vectors[0], row / np.linalg.norm(row), rtol=1e-6)
+        assert adapted.scheduler is base.scheduler
+        assert not np.allclose(base.embed(["x"]).vectors, adapted.embed(["x"]).vectors)
+
+    def test_closing_it_leaves_the_base_at_work_and_answers_what_was_accepted(self):
+        engine = FakeEngine(gate=threading.Event())
+        base = LocalEncoder(FakeTokenizer(), engine, space="base")
+        adapted = LocalEncoder(FakeTokenizer(), engine, space="adapted", adapter="a", base=base)
+        asked = in_thread(adapted.embed, ["x"])
+        assert engine.entered.wait(LIMIT_S)
+        adapted.close()
+        assert adapted.closed
+        with pytest.raises(Unavailable):
+            adapted.embed(["y"])
+        engine.gate.set()
+        assert asked.result(LIMIT_S).vectors.shape == (1, 8)
+        assert len(base.embed(["z"]).vectors) == 1
+        assert not base.closed

@@ -117,8 +117,8 @@ def test_answers_do_not_share_the_engines_buffer():
     class OneBuffer(FakeEngine):
         buffer = np.zeros((1, 8), dtype=np.float32)
 
-        def forward(self, batch):
-            self.buffer[:] = super().forward(batch)
+        def forward(self, batch, adapter=None):
+            self.buffer[:] = super().forward(batch, adapter)
             return self.buffer
 
     engine = OneBuffer()
@@ -126,6 +126,70 @@ def test_answers_do_not_share_the_engines_buffer():
     first = scheduler.submit(ids(1)).result(LIMIT_S)
     scheduler.submit(ids(2)).result(LIMIT_S)
     np.testing.assert_array_equal(first, engine.vector(ids(1)))
+
+
+# adapters
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.integers(1, 30), st.integers(60, 130)), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=40
+    ),
+    st.integers(1, 120),
+)
+def test_a_batch_never_mixes_two_adapters_and_every_text_gets_its_own_vector(texts, max_batch_tokens):
+    engine = FakeEngine(long_tokens=50, step_tokens=20, gate=threading.Event())
+    scheduler = Scheduler(engine, max_batch_tokens=max_batch_tokens)
+    futures = [(scheduler.submit(ids_of_length(length, i), adapter), length, i, adapter) for i, (length, adapter) in enumerate(texts)]
+    engine.gate.set()
+    for future, length, i, adapter in futures:
+        np.testing.assert_array_equal(future.result(LIMIT_S), engine.vector(ids_of_length(length, i), adapter))
+    scheduler.close()
+
+
+def test_texts_of_one_adapter_share_batches_however_others_come_in_between():
+    engine, scheduler, plug = plugged()
+    futures = [scheduler.submit(ids_of_length(5, i), adapter) for i in range(10) for adapter in ("a", None)]
+    engine.gate.set()
+    results([plug, *futures])
+    assert engine.calls == [[3], [5] * 10, [5] * 10]
+    assert engine.adapters == [None, "a", None]
+
+
+def test_nobody_waits_for_ever_behind_the_texts_of_another_adapter():
+    engine, scheduler, plug = plugged(max_batch_tokens=10)
+    many = [scheduler.submit(ids_of_length(5), "a") for _ in range(20)]
+    one = scheduler.submit(ids_of_length(5), "b")
+    late = [scheduler.submit(ids_of_length(5), "a") for _ in range(20)]
+    engine.gate.set()
+    results([plug, *many, one, *late])
+    assert engine.adapters.index("b") == 11
+
+
+def test_a_failing_batch_is_retried_with_its_adapter():
+    engine, scheduler, _ = plugged(raise_on=[RAISE])
+    good, bad = scheduler.submit(ids(1, 1), "a"), scheduler.submit(ids(1, RAISE), "a")
+    engine.gate.set()
+    np.testing.assert_array_equal(good.result(LIMIT_S), engine.vector(ids(1, 1), "a"))
+    assert isinstance(bad.exception(LIMIT_S), ModelFailed)
+    assert engine.adapters == [None, "a", "a", "a"]
+
+
+def test_an_adapter_that_nobody_waits_for_is_not_kept_alive():
+    class Adapter:
+        pass
+
+    engine, adapter = FakeEngine(), Adapter()
+    scheduler = Scheduler(engine)
+    scheduler.submit(ids(1), adapter).result(LIMIT_S)
+    known = weakref.ref(adapter)
+    engine.adapters.clear()
+    del adapter
+    scheduler.submit(ids(1)).result(LIMIT_S)
+    scheduler.submit(ids(2)).result(LIMIT_S)
+    gc.collect()
+    until(lambda: known() is None)
 
 
 # which texts share a batch
@@ -266,9 +330,9 @@ def test_a_caller_who_leaves_during_the_retry_costs_no_pass_of_its_own():
     leaving, staying = scheduler.submit(ids(2, 2)), scheduler.submit(ids(3, 3))
     forward = engine.forward
 
-    def leave_after_the_batch(batch):
+    def leave_after_the_batch(batch, adapter):
         try:
-            return forward(batch)
+            return forward(batch, adapter)
         finally:
             if len(batch) == 3:
                 leaving.cancel()
@@ -712,8 +776,8 @@ def python(script: str) -> subprocess.CompletedProcess[str]:
 def test_the_interpreter_ends_with_work_outstanding_but_not_in_the_middle_of_a_batch():
     done = python("""
         class Engine(FakeEngine):
-            def forward(self, batch):
-                rows = super().forward(batch)
+            def forward(self, batch, adapter=None):
+                rows = super().forward(batch, adapter)
                 print("ended", flush=True)
                 return rows
 

@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,7 +257,8 @@ def test_other_types_of_the_same_numbers_have_another_digest(folders: dict[str, 
     assert open_checkpoint(tiny_qwen3(tmp_path / "seed", seed=1)).digest != open_checkpoint(folders["qwen3"]).digest
 
 
-def test_a_gigabyte_opens_in_well_under_a_second(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="counts mapped pages as Linux tells them")
+def test_of_a_gigabyte_only_headers_and_samples_are_read(tmp_path: Path) -> None:
     """The exact shape of Qwen3-Embedding-0.6B in a sparse file: no bytes on disk, all headers and samples real."""
     folder = tiny_qwen3(tmp_path / "model")
     shape = {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128}
@@ -272,9 +273,11 @@ def test_a_gigabyte_opens_in_well_under_a_second(tmp_path: Path) -> None:
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + end)
-    start = time.process_time()
     checkpoint = open_checkpoint(folder)
-    assert time.process_time() - start < 1.0
+    mapping = Path("/proc/self/smaps").read_text("utf-8", errors="replace").partition(str(folder / "model.safetensors"))[2]
+    read = re.search(r"^Rss: +(\d+) kB", mapping, re.MULTILINE)
+    assert read
+    assert 0 < int(read[1]) < 100_000
     assert checkpoint.weights["embed_tokens.weight"].data.shape == (151669, 1024)
 
 

@@ -1,5 +1,7 @@
 """The CPU engine against transformers: every family, pooling and precision, any mix of lengths, short and long, one graph or many."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +194,26 @@ class TestPreparedWeights:
 def test_an_unknown_precision_names_those_there_are():
     with pytest.raises(InvalidInput, match="auto, fp32, bf16 or int8"):
         resolve_precision("fp16")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads resident memory as Linux tells it")
+def test_memory_does_not_grow_with_every_new_shape_of_a_batch(tmp_path: Path) -> None:
+    folder = tiny.tiny_qwen3(tmp_path / "tiny")
+    program = f"""
+import numpy as np
+from pathlib import Path
+from huiyi.engines.checkpoint import open_checkpoint
+from huiyi.engines.openvino import OpenVINOEngine
+
+def resident_mb():
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) // 1024
+
+engine, random = OpenVINOEngine(open_checkpoint(Path({str(folder)!r})), "fp32", 2), np.random.default_rng(0)
+for i in range(900):
+    if i == 500:
+        before = resident_mb()
+    engine.forward([random.integers(5, 300, random.integers(2, 60)).astype(np.int32) for _ in range(random.integers(1, 25))])
+print(resident_mb() - before)
+"""
+    grown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert int(grown) < 40

@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from huiyi.encoding.scheduler import Scheduler
-from huiyi.errors import InvalidInput, ModelFailed, TooLong
+from huiyi.encoding.scheduler import CLOSED, Scheduler
+from huiyi.errors import InvalidInput, ModelFailed, TooLong, Unavailable
 from huiyi.types import Embedded, Engine, Floats, Ids, Kind
 
 # A slice is tokenised, sorted by length and fed at a time: enough for neighbours of like length, little enough for memory and for
@@ -43,7 +43,9 @@ class LocalEncoder:
     """Safe to call from many threads; all of them and every list share the scheduler's one queue.
 
     space: which vectors may be compared. scheduler: one of your own, closed with this encoder. dimensions: the widths that a vector
-    may be cut to; default every one from 32, or from 1 where the full width is less.
+    may be cut to; default every one from 32, or from 1 where the full width is less. adapter: what the engine made of an adapter, with
+    which every text of this encoder is run. base: an encoder of the same engine, whose scheduler is shared, and left open by `close`
+    unless `owns_scheduler` is set.
     """
 
     def __init__(
@@ -54,11 +56,16 @@ class LocalEncoder:
         space: str,
         scheduler: Scheduler | None = None,
         dimensions: Sequence[int] | None = None,
+        adapter: Any = None,
+        base: "LocalEncoder | None" = None,
     ) -> None:
-        self.scheduler = scheduler or Scheduler(engine)
+        self.scheduler: Scheduler = base.scheduler if base else scheduler or Scheduler(engine)
+        self.engine, self.adapter = engine, adapter
+        self.owns_scheduler, self._closed = base is None, False
         self.dim = engine.dim
         self.max_tokens = min(tokenizer.max_tokens, engine.max_tokens)
         self.space = space
+        self.precision = str(getattr(engine, "precision", ""))  # of the numbers it computes with, "" where that is not known
         self.dimensions = dimensions if dimensions is not None else range(SMALLEST_CUT if self.dim >= SMALLEST_CUT else 1, self.dim + 1)
         self.tokenizer = tokenizer
 
@@ -145,9 +152,16 @@ class LocalEncoder:
             raise InvalidInput(f"dimensions must be {known} for this model, not {dimensions!r}")
         return dimensions
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more texts: closed, or its worker has died."""
+        return self._closed or self.scheduler.closed
+
     def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
-        """As `Scheduler.close`."""
-        self.scheduler.close(drain, timeout_s)
+        """As `Scheduler.close`; one that shares the scheduler of another takes no more, and what was accepted is answered."""
+        self._closed = True
+        if self.owns_scheduler:
+            self.scheduler.close(drain, timeout_s)
 
     def _encoding(self, texts: Sequence[str], kind: Kind, instruction: str | None, truncate: Side | None, prompt: str | None) -> Encode:
         def encode(part: Sequence[int]) -> list[Ids]:
@@ -166,7 +180,29 @@ class LocalEncoder:
         repeatable: bool = False,
     ) -> Embedded:
         texts = parts[-1].stop if parts else 0
-        vectors, tokens = np.empty((texts, width), np.float32), np.empty(texts, np.int64)
+        vectors = np.empty((texts, width), np.float32)
+
+        def deliver(i: int, row: Floats) -> None:
+            vector = unit_length(row[:width])
+            vectors[i] = vector
+            if ready:
+                ready(i, vector)
+
+        return Embedded(vectors, self._pooled(parts, encode, deliver, cancelled, repeatable))
+
+    def _pooled(
+        self,
+        parts: list[range],
+        encode: Encode,
+        take: Callable[[int, Floats], object],
+        cancelled: threading.Event | None,
+        repeatable: bool = False,
+    ) -> NDArray[np.int64]:
+        """Has `take` called, in this thread, with each text's place and pooled row as it left the engine; the tokens of all of them."""
+        if self._closed:
+            raise Unavailable(CLOSED)
+        texts = parts[-1].stop if parts else 0
+        tokens = np.empty(texts, np.int64)
         on_the_way: deque[int] = deque()
 
         def feed() -> Iterator[Ids]:
@@ -179,17 +215,14 @@ class LocalEncoder:
                     yield row
 
         def deliver(row: Floats) -> None:
-            vector = unit_length(row[:width])
-            i = on_the_way.popleft()
-            vectors[i] = vector
-            if ready:
-                ready(i, vector)
+            take(on_the_way[0], row)
+            on_the_way.popleft()
 
         try:
-            self.scheduler.run(feed(), deliver, cancelled, repeatable)
+            self.scheduler.run(feed(), deliver, cancelled, repeatable, self.adapter)
         except ModelFailed as error:
             raise ModelFailed(f"text {on_the_way[0]}: {error}") from error
-        return Embedded(vectors, tokens)
+        return tokens
 
     def _encode(self, part: Sequence[int], encode: Encode) -> list[Ids]:
         try:

@@ -15,7 +15,7 @@ Outcome = Floats | HuiyiError
 
 
 class Batch:
-    """Short texts that go through the engine together and, where that fails, one by one."""
+    """Short texts of one adapter that go through the engine together and, where that fails, one by one."""
 
     counter = "batches"
 
@@ -35,7 +35,7 @@ class Batch:
     def _forward(self, engine: Engine, jobs: list[Job]) -> list[Outcome]:
         self.passes += 1
         try:
-            return checked(jobs, engine.forward([job.ids for job in jobs]), engine.dim)
+            return checked(jobs, engine.forward([job.ids for job in jobs], jobs[0].adapter), engine.dim)
         except Exception as error:  # noqa: BLE001  whatever the engine raises is the answer of these texts
             return [failure(job, error) for job in jobs]
 
@@ -55,7 +55,7 @@ class LongRun:
         (job,) = self.jobs
         self.passes = 1
         try:
-            self._steps = self._steps or engine.steps(job.ids)
+            self._steps = self._steps or engine.steps(job.ids, job.adapter)
             if job.done():
                 self._steps.close()
                 return [(job, Unavailable("nobody waits for this text"))]

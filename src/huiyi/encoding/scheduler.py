@@ -15,6 +15,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 from huiyi.encoding.passes import Batch, LongRun, Outcome
 from huiyi.encoding.waiting import Job, Waiting
@@ -91,15 +92,16 @@ class Scheduler:
         self._recent_tokens = self._recent_s = 0.0
         atexit.register(close_at_exit, weakref.ref(self))
 
-    def submit(self, ids: Ids) -> Future[Floats]:
+    def submit(self, ids: Ids, adapter: Any = None) -> Future[Floats]:
         """The promise of one text's vector: float32 [dim], pooled, not normalised. Cancelled before it runs, it costs no pass.
 
+        adapter: what the engine is to run it with; no batch mixes two.
         Raises TooLong, InvalidInput (no tokens), TooLarge, Overloaded, Unavailable; the future ModelFailed or Unavailable.
         """
         self._refuse_fork()
         with self._lock:
             self._admit([ids])
-            return self._add([ids], held=len(ids))[0]
+            return self._add([ids], adapter, held=len(ids))[0]
 
     def run(
         self,
@@ -107,6 +109,7 @@ class Scheduler:
         deliver: Callable[[Floats], None],
         cancelled: threading.Event | None = None,
         repeatable: bool = False,
+        adapter: Any = None,
     ) -> None:
         """One request: `deliver` gets the vector of each text in order, in this thread; blocks until the last.
 
@@ -134,7 +137,7 @@ class Scheduler:
                 if fresh:
                     with self._lock:
                         self._admit(fresh, begun=held > 0)
-                        ahead.extend(self._add(fresh))
+                        ahead.extend(self._add(fresh, adapter))
                         if not held:
                             held = tokens
                             self._held_tokens += held
@@ -300,14 +303,14 @@ class Scheduler:
                 f"others fill the queue ({self._held_tokens} of {self._max_queue_tokens} tokens); try again in {after_s:.1f} s", after_s
             )
 
-    def _add(self, texts: list[Ids], held: int = 0) -> list[Job]:
+    def _add(self, texts: list[Ids], adapter: Any, held: int = 0) -> list[Job]:
         """Under the lock, as `_begin`. held: by each text for itself."""
         if self._worker is None:
             worker = threading.Thread(target=self._work, name="huiyi-engine", daemon=True)
             worker.start()
             self._worker, self._pid = worker, os.getpid()
         now = monotonic()
-        jobs = [Job(ids, held, now, self._claim) for ids in texts]
+        jobs = [Job(ids, held, now, self._claim, adapter) for ids in texts]
         for job in jobs:
             self._open.add(job)
             self._waiting.add(job)

@@ -1,6 +1,7 @@
 """Does this encoder give the vectors its checkpoint means? Behaviour every model must show, and the published numbers of one of them.
 
-`check` stands behind `huiyi model check`; `compare` holds two encoders of the same weights against each other (int8 against fp32).
+`check` stands behind `huiyi model check`; `compare` holds two encoders of the same weights against each other (int8 against fp32);
+`changes` and `same_merged` judge an adapter.
 Knows encoders only: no engine, no file, no HTTP. It judges what an encoder does, never a name.
 """
 
@@ -19,6 +20,8 @@ CLOSE = {"int8": 0.998}  # cosine of a text in company to the same text alone; a
 CLOSE_DEFAULT = 0.9999
 SAME_WEIGHTS = {"int8": 0.995}  # from here on two encoders are one space
 SAME_WEIGHTS_DEFAULT = 0.999
+EQUAL = 1 - 1e-6  # cosine from which two vectors are taken for one
+MERGED = 0.9999
 
 # The one weights file of Qwen/Qwen3-Embedding-0.6B, revision 97b0c61, whose numbers these are: model.safetensors.
 PUBLISHED_BYTES = 1_191_586_416
@@ -110,6 +113,18 @@ def check(encoder: Encoder, precision: str = "fp32", last_token: bool = False, w
     """
     subject = _Subject(encoder, precision, last_token, weights_sha256)
     return Report(tuple(_guarded(name, look, subject) for name, look in _LOOKS.items()))
+
+
+def changes(base: Floats, adapted: Floats) -> Check:
+    """Whether an adapter changes any vector of its base: vectors [n, dim] of probes.FEW without it and with it."""
+    value = float(_cosines(base, adapted).min())
+    note = "" if value < EQUAL else "the adapter has no effect on any of the texts tried; was it trained on this model?"
+    return Check("changes vectors", value < EQUAL, value, f"< {EQUAL}", note)
+
+
+def same_merged(adapted: Floats, merged: Floats) -> Check:
+    """Whether vectors [n, dim] of probes.FEW with an adapter are those of its base with the adapter in the weights, both in fp32."""
+    return _at_least("merged = unmerged", _cosines(adapted, merged), MERGED)
 
 
 def compare(vectors: Floats, reference: Floats, texts: Sequence[str], precision: str = "int8") -> Comparison:
@@ -247,7 +262,7 @@ def _is_unit(name: str, vectors: Floats) -> Check:
 
 def _differ(name: str, two: Floats) -> Check:
     value = float(_cosines(two[:1], two[1:])[0])
-    return Check(name, value < 1 - 1e-6, value, "< 0.999999")
+    return Check(name, value < EQUAL, value, f"< {EQUAL}")
 
 
 def _at_least(name: str, cosines: Floats, limit: float) -> Check:

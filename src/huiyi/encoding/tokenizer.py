@@ -85,6 +85,11 @@ class Tokenizer:
         body = body[:room] if side == "end" else body[len(body) - room :]
         return np.concatenate([ids[:head], body, ids[len(ids) - tail :]])
 
+    @property
+    def ends(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after every text."""
+        return self._head, self._tail
+
     def _prefix(self, kind: Kind, instruction: str | None, prompt: str | None) -> str:
         if kind not in ("document", "query"):
             raise InvalidInput(f"kind must be document or query, not {kind!r}")
@@ -95,15 +100,16 @@ class Tokenizer:
                 raise InvalidInput("this model has no template for an instruction; leave it out, or give the whole prefix as prompt")
             if kind == "document":
                 raise InvalidInput("an instruction belongs to queries: documents are embedded as they are")
-            return _query_prefix(instruction)
+            return query_prefix(instruction)
         if prompt is not None:
             return prompt
         if kind == "query":
-            return self._prompts.get("query", _query_prefix(DEFAULT_TASK) if self._family == "qwen3" else "")
+            return self._prompts.get("query", query_prefix(DEFAULT_TASK) if self._family == "qwen3" else "")
         return next((self._prompts[name] for name in _DOCUMENT_PROMPTS if name in self._prompts), "")
 
 
-def _query_prefix(task: str) -> str:
+def query_prefix(task: str) -> str:
+    """Qwen3's template for queries."""
     return f"Instruct: {task}\nQuery:"
 
 

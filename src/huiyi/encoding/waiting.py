@@ -1,7 +1,7 @@
 """The texts that wait for the engine and the choice of the next batch: a plain data structure without threads or locks.
 
-Invariants: the oldest short text is in the next batch; a batch of two or more keeps to the token budget and to the padding budget;
-adding and dropping a text cost the same however many wait.
+Invariants: the oldest short text is in the next batch; all texts of a batch are of one adapter; a batch of two or more keeps to the token
+budget and to the padding budget; adding and dropping a text cost the same however many wait.
 """
 
 import math
@@ -9,6 +9,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from typing import Any
 
 from huiyi.types import Floats, Ids
 
@@ -17,10 +18,12 @@ class Job(Future[Floats]):
     """One accepted text and the promise of its vector. Whoever claims it, and no other, settles it.
 
     held: tokens of room that it keeps in the queue until then. since: when it was accepted, in seconds of a monotonic clock.
+    adapter: what the engine has to run it with, None for nothing.
     """
 
-    def __init__(self, ids: Ids, held: int, since: float, claim: "Callable[[Job, str], bool]") -> None:
+    def __init__(self, ids: Ids, held: int, since: float, claim: "Callable[[Job, str], bool]", adapter: Any = None) -> None:
         super().__init__()
+        self.adapter = adapter
         self.ids, self.length, self.held, self.since = ids, len(ids), held, since
         self._claim = claim
 
@@ -41,8 +44,7 @@ class Waiting:
         # Ordered dicts serve as ordered sets: taking from the front or the middle is O(1), which neither a list nor a dict offers.
         self._short: OrderedDict[Job, None] = OrderedDict()
         self._long: OrderedDict[Job, None] = OrderedDict()
-        self._of_length: dict[int, OrderedDict[Job, None]] = {}
-        self._lengths: list[int] = []
+        self._lines: dict[Any, _Line] = {}  # by adapter
 
     def __len__(self) -> int:
         return len(self._short) + len(self._long)
@@ -66,10 +68,7 @@ class Waiting:
             self._long[job] = None
             return
         self._short[job] = None
-        if job.length not in self._of_length:
-            self._of_length[job.length] = OrderedDict()
-            insort(self._lengths, job.length)
-        self._of_length[job.length][job] = None
+        self._lines.setdefault(job.adapter, _Line()).add(job)
 
     def drop(self, job: Job) -> None:
         """Nothing happens when it has left already."""
@@ -77,11 +76,9 @@ class Waiting:
             del self._long[job]
         elif job in self._short:
             del self._short[job]
-            same = self._of_length[job.length]
-            del same[job]
-            if not same:
-                del self._of_length[job.length]
-                del self._lengths[bisect_left(self._lengths, job.length)]
+            self._lines[job.adapter].drop(job)
+            if not self._lines[job.adapter].lengths:
+                del self._lines[job.adapter]  # an adapter that nobody waits for is not kept alive here
         else:
             return
         self.tokens -= job.length
@@ -101,8 +98,7 @@ class Waiting:
 
     def _beside(self, oldest: Job) -> list[Job]:
         batch, tokens, longest, padding = [oldest], oldest.length, oldest.length, 0
-        at = bisect_left(self._lengths, oldest.length)
-        downwards, upwards = self._of(self._lengths[at::-1], oldest), self._of(self._lengths[at + 1 :], oldest)
+        downwards, upwards = self._lines[oldest.adapter].around(oldest)
         shorter, longer = next(downwards, None), next(upwards, None)
         while shorter or longer:
             below = longest - shorter.length if shorter else math.inf
@@ -126,6 +122,32 @@ class Waiting:
                 longest = longer.length
                 longer = next(upwards, None)
         return batch
+
+
+class _Line:
+    """The short texts of one adapter, by length."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self._of_length: dict[int, OrderedDict[Job, None]] = {}
+
+    def add(self, job: Job) -> None:
+        if job.length not in self._of_length:
+            self._of_length[job.length] = OrderedDict()
+            insort(self.lengths, job.length)
+        self._of_length[job.length][job] = None
+
+    def drop(self, job: Job) -> None:
+        same = self._of_length[job.length]
+        del same[job]
+        if not same:
+            del self._of_length[job.length]
+            del self.lengths[bisect_left(self.lengths, job.length)]
+
+    def around(self, job: Job) -> tuple[Iterator[Job], Iterator[Job]]:
+        """The others: from its own length down to the shortest, and from the next longer one up."""
+        at = bisect_left(self.lengths, job.length)
+        return self._of(self.lengths[at::-1], job), self._of(self.lengths[at + 1 :], job)
 
     def _of(self, lengths: list[int], without: Job) -> Iterator[Job]:
         return (job for length in lengths for job in self._of_length[length] if job is not without)

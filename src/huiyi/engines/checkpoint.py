@@ -7,7 +7,7 @@ Knows nothing of text. What an engine would compute wrongly is refused here, by 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import numpy as np
 
 from huiyi.engines.families import BertConfig, Family, Qwen3Config, plain_name, read_config
 from huiyi.engines.weights import Tensor, Weights, open_weights
-from huiyi.errors import NotFound, UnsupportedModel
+from huiyi.errors import InvalidInput, NotFound, UnsupportedModel
 
 __all__ = ["BertConfig", "Checkpoint", "Family", "Pooling", "Qwen3Config", "Tensor", "Weights", "open_checkpoint"]
 
@@ -56,6 +56,14 @@ class Checkpoint:
     prompts: dict[str, str]
     default_prompt_name: str | None
     digest: str
+
+    def up_to(self, max_tokens: int | None) -> "Checkpoint":
+        """The same with another longest text; None keeps the folder's own. Raises InvalidInput for what the model has no positions for."""
+        if max_tokens is None:
+            return self
+        if not 1 <= max_tokens <= self.config.max_positions:
+            raise InvalidInput(f"this model reads up to {self.config.max_positions:,} tokens, not {max_tokens:,}")
+        return replace(self, max_tokens=max_tokens)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

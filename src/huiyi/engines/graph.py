@@ -4,6 +4,7 @@ Everything is packed: the tokens of a batch lie behind one another in [tokens, w
 Knows OpenVINO and arrays; knows no family, no file and no text.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,15 +16,19 @@ from huiyi.types import Floats
 
 # OpenVINO reports its import to a server of its maker's unless this module is made unimportable first; huiyi sends nothing to anyone.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# A kernel a shape is kept, 1,024 of them unless this says otherwise, read once when the library is loaded; see openvino.KEPT_SHAPES.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 import openvino as ov  # noqa: E402
 from openvino import Type, op  # noqa: E402
 from openvino import opset13 as ops  # noqa: E402
 
 __all__ = [
+    "LowRankInputs",
     "Node",
     "Precision",
     "Quantized",
+    "Rounded",
     "Rows",
     "Type",
     "as_type",
@@ -41,6 +46,8 @@ __all__ = [
     "prepared",
     "quantize",
     "rms_norm",
+    "rms_rounded",
+    "rounded",
     "scalar",
     "split_heads",
     "stack",
@@ -104,25 +111,97 @@ def prepared(tensor: Tensor, precision: Precision) -> Tensor | Quantized:
     return bf16(tensor) if precision == "bf16" else Tensor("F32", tensor.float32())
 
 
-def linear(x: Node, weight: Tensor | Quantized, bias: Floats | None = None) -> Node:
-    """x [tokens, in] times weight [out, in] transposed, plus bias [out]: f32."""
-    y = as_type(_product(x, weight), Type.f32)
+@dataclass(frozen=True)
+class Rounded:
+    """Tokens as int8 products take them: values [tokens, in] on 255 even steps from -1 to 1, and the scale [tokens, 1] of each token.
+
+    plain: the same tokens before rounding.
+    """
+
+    values: Node
+    scale: Node
+    plain: Node
+
+
+def rounded(x: Node) -> Rounded:
+    """Each token is divided by its largest number, so that one fixed step of rounding fits all of them.
+
+    To the plugin the product with int8 weights is then one of known ranges, its fastest kernel (AMX, VNNI).
+    """
+    x = as_type(x, Type.f32)
+    largest = _largest(x)
+    return Rounded(_on_steps(ops.divide(x, largest)), _apart(largest), x)
+
+
+def rms_rounded(x: Node, eps: float) -> Rounded:
+    """`rounded` of `rms_norm` without a weight: the norm only changes the scale."""
+    largest, mean = _largest(x), ops.reduce_mean(ops.power(x, scalar(2)), ints(-1), True)
+    scale = ops.divide(largest, ops.sqrt(ops.add(mean, scalar(eps))))
+    return Rounded(_on_steps(ops.divide(x, largest)), _apart(scale), rms_norm(x, None, eps))
+
+
+def _largest(x: Node) -> Node:
+    return ops.maximum(ops.reduce_max(ops.abs(x), ints(-1), True), scalar(1e-12))
+
+
+def _on_steps(x: Node) -> Node:
+    low, high = scalar(-1), scalar(1)
+    return ops.fake_quantize(x, low, high, low, high, 255)
+
+
+def _apart(scale: Node) -> Node:
+    """The same numbers by way of a product. The plugin computes in f32, at half the speed, whatever leads to an output without one."""
+    return ops.matmul(scale, ops.constant(np.ones((1, 1), np.float32)), False, False)
+
+
+@dataclass(frozen=True)
+class LowRankInputs:
+    """What an adapter adds to one product, as inputs of the graph: a [rank, in], b [rank, out]; the rank is known at run time."""
+
+    a: Node
+    b: Node
+
+    @classmethod
+    def parameters(cls, inner: int, outer: int, kind: Type) -> "LowRankInputs":
+        return cls(parameter([-1, inner], kind), parameter([-1, outer], kind))
+
+    def inputs(self) -> list[Node]:
+        return [self.a, self.b]
+
+
+def linear(x: Node | Rounded, weight: Tensor | Quantized, bias: Floats | None = None, low: LowRankInputs | None = None) -> Node:
+    """x [tokens, in] times weight [out, in] transposed, plus bias [out], plus x · aᵀ · b: f32."""
+    y = as_type(_product(x, weight, low), Type.f32)
     return y if bias is None else ops.add(y, ops.constant(bias))
 
 
-def gated_silu(x: Node, gate: Tensor | Quantized, up: Tensor | Quantized) -> Node:
-    """silu(x · gateᵀ) · (x · upᵀ), as wide as the products (Shazeer 2020): input for `linear`."""
-    opened, raised = _product(x, gate), _product(x, up)
+def gated_silu(
+    x: Node | Rounded,
+    gate: Tensor | Quantized,
+    up: Tensor | Quantized,
+    low: tuple[LowRankInputs | None, LowRankInputs | None] = (None, None),
+) -> Node:
+    """silu(x · gateᵀ) · (x · upᵀ), as wide as the products (Shazeer 2020): input for `linear`. low: of gate and of up."""
+    opened, raised = _product(x, gate, low[0]), _product(x, up, low[1])
     one = ops.convert(scalar(1), opened.get_element_type())
     return ops.multiply(ops.swish(opened, one), raised)
 
 
-def _product(x: Node, weight: Tensor | Quantized) -> Node:
+def _product(x: Node | Rounded, weight: Tensor | Quantized, low: LowRankInputs | None = None) -> Node:
     """BF16 weights multiply in bf16 and give bf16, others f32."""
+    y = _weighted(x, weight)
+    if low is None:
+        return y
+    plain = as_type(x.plain if isinstance(x, Rounded) else x, low.a.get_element_type())
+    return ops.add(y, as_type(ops.matmul(ops.matmul(plain, low.a, False, True), low.b, False, False), y.get_element_type()))
+
+
+def _weighted(x: Node | Rounded, weight: Tensor | Quantized) -> Node:
     if isinstance(weight, Quantized):
-        # The plugin recognises this chain, keeps the int8 values and quantises x per token and group as it goes.
+        rows = x if isinstance(x, Rounded) else rounded(x)
         wide = ops.multiply(ops.convert(constant(Tensor("I8", weight.values)), Type.f32), ops.constant(weight.scales))
-        return ops.matmul(as_type(x, Type.f32), wide, False, True)
+        return ops.multiply(ops.matmul(rows.values, wide, False, True), rows.scale)
+    assert not isinstance(x, Rounded)
     # bf16 in the graph itself: weights widened here and narrowed again by the plugin are held twice and take 30 times as long to compile.
     kind = _TYPES[weight.dtype]
     return ops.matmul(as_type(x, kind), constant(weight), False, True)

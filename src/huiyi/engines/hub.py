@@ -1,4 +1,4 @@
-"""Where a model lies: a local folder as it is, or a name that is downloaded once from Hugging Face or ModelScope and remembered.
+"""Where a model lies: a local folder as it is, the bundled starter, or a name that is downloaded once from a hub and remembered.
 
 Weights come last, and only for a model that can be run. A model that was fetched whole is noted below HUIYI_HOME and used from
 then on without asking the network.
@@ -16,6 +16,7 @@ from huiyi.engines.families import read_config
 from huiyi.errors import InvalidInput, NotFound, UnsupportedModel
 
 HUBS = ("hf", "modelscope")
+STARTER = "starter"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ def locate(
     """The folder of a model: a local one as it is, else the one that the hub's cache holds, downloaded when it is not there yet.
 
     A name is `owner/name`, with `hf:` or `modelscope:` in front to choose the hub (default: `hub`, else HUIYI_HUB, else hf).
-    revision: branch, tag or commit. offline: never ask the network. refresh: ask the hub even where the model is already there.
-    Raises NotFound, Unavailable, UnsupportedModel (before the weights are fetched), MissingExtra.
+    `starter` is the model that the package brings, unless a hub or revision is asked for; where a model folder of that name lies in the
+    working directory the name is refused, and `./starter` is the folder. revision: branch, tag or commit. offline: never ask the network.
+    refresh: ask the hub even where the model is already there.
+    Raises NotFound, Unavailable, UnsupportedModel (before the weights are fetched), MissingExtra, InvalidInput.
     """
+    if name_or_path == STARTER and hub is None and revision is None:
+        return _bundled()
     folder = Path(name_or_path).expanduser()
     if str(name_or_path) and folder.is_dir():
         return folder
@@ -50,6 +55,13 @@ def locate(
     if not offline:
         _remember(Pulled(hub, name, revision, path))
     return path
+
+
+def _bundled() -> Path:
+    """The package's own model. A folder of its name that holds none (scripts, data) is not meant by anybody who names a model."""
+    if (Path(STARTER) / "config.json").is_file() or (Path(STARTER) / "modules.json").is_file():
+        raise InvalidInput("starter is the bundled model, and a model folder starter lies here too: write ./starter for the folder")
+    return Path(__file__).parent.parent / STARTER
 
 
 def pulled() -> list[Pulled]:

@@ -7,7 +7,8 @@ can pause anywhere and attention skips what causality hides.
 
 import ctypes
 import time
-from collections.abc import Generator, Sequence
+import weakref
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,15 +16,18 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from huiyi.engines.adapters import MAX_RANK, Adapter, LowRank
 from huiyi.engines.bert import Bert
 from huiyi.engines.checkpoint import Checkpoint
 from huiyi.engines.graph import (
+    LowRankInputs,
     Node,
     Precision,
     Rows,
     Type,
     as_type,
     attention,
+    bf16,
     gather,
     ints,
     model,
@@ -35,16 +39,20 @@ from huiyi.engines.graph import (
 from huiyi.engines.packing import RowArrays, batch_rows, mean_pool, span_rows, spans
 from huiyi.engines.prepared import Prepared
 from huiyi.engines.qwen3 import Qwen3
+from huiyi.engines.weights import Tensor, Weights
 from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids
 
-SLICE_TOKENS = {"fp32": 512, "bf16": 512, "int8": 336}  # every layer keeps its intermediates for that many, see docs/decisions.md
+SLICE_TOKENS = {"fp32": 512, "bf16": 512, "int8": 384}  # every layer keeps its intermediates for that many, see docs/decisions.md
 ATTENDING_TOKENS = 1024  # queries of a long text that attend together: what is done anew for all keys each time is a tenth of it
 LONG_TOKENS = 512  # texts up to this length go whole
 STEP_SECONDS = 0.5  # how long a long text works before others may go in between
 ONE_GRAPH_FLOP = 0.4e12  # a second or less on two ordinary cores
-_M_MMAP_THRESHOLD = -3  # malloc.h
-QUANTISATION_GROUP = 1024  # widest group of activations that shares a scale
+# Of how many shapes a graph keeps what it made for them. Batches hardly ever have the same shape twice, and each costs memory for good:
+# with the plugin's own 5,000 the 0.6B model grew by 0.5 GB in 150 batches. Remaking costs a small model more than its multiplications.
+KEPT_SHAPES = {"whole": 200, "stages": 0}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+RANKS = (8, 16, 32, MAX_RANK)  # to which an adapter's rank is filled up with zeros: the plugin prepares a kernel for every shape it meets
 
 
 class Family(Protocol):
@@ -54,13 +62,17 @@ class Family(Protocol):
     heads: int
     kv_heads: int
     head_dim: int
+    products: dict[str, tuple[int, tuple[int, ...]]]  # what is multiplied at once: input width, output widths of its parts; qkv is one
 
     def embed(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
         """float32 [tokens, hidden]: what the first layer reads."""
         ...
 
-    def project(self, layer: int, hidden: Node) -> Node:
-        """q, k and v beside one another, as they leave their weights: [tokens, (heads + 2 · kv_heads) · head_dim]."""
+    def project(self, layer: int, hidden: Node, low: Mapping[str, LowRankInputs]) -> Node:
+        """q, k and v beside one another, as they leave their weights: [tokens, (heads + 2 · kv_heads) · head_dim].
+
+        low: what an adapter adds, by product; only qkv is looked at here, and the others in `mix`.
+        """
         ...
 
     def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
@@ -75,13 +87,29 @@ class Family(Protocol):
         """Queries (to be scaled here) or keys [rows, longest, heads, head_dim], made ready to be multiplied."""
         ...
 
-    def mix(self, layer: int, hidden: Node, attended: Node) -> Node:
+    def mix(self, layer: int, hidden: Node, attended: Node, low: Mapping[str, LowRankInputs]) -> Node:
         """The rest of the layer after attention: [tokens, hidden]."""
+        ...
+
+    def low_rank(self, layer: int, product: str, linears: Mapping[str, LowRank], rank: int) -> LowRank | None:
+        """What an adapter adds to one product as its weights lie here, `rank` for each part; None where it adds nothing."""
         ...
 
     def finish(self, hidden: Floats) -> Floats:
         """What comes after the last layer, for the rows that are pooled."""
         ...
+
+
+class Adapted:
+    """An adapter as one engine's graphs take it. products: those that it changes. tensors: a and b by layer and product.
+
+    Whoever holds it can have batches run with it; when nobody does any more, the engine forgets it.
+    """
+
+    def __init__(self, arrays: Mapping[tuple[int, str], tuple[Tensor, ...]], kind: Type) -> None:
+        self._arrays = arrays  # the tensors use their memory
+        self.tensors = {at: tuple(ov.Tensor(half.data, list(half.data.shape), kind) for half in pair) for at, pair in arrays.items()}
+        self.products = frozenset(product for _, product in arrays)
 
 
 class OpenVINOEngine:
@@ -106,46 +134,64 @@ class OpenVINOEngine:
         self._bf16 = self.precision != "fp32" and _has_bf16(core)
         self._between = Type.bf16 if self._bf16 else Type.f32  # type of q, k, v and attention's answer between two graphs
         self._core = core
-        self._options = self._compile_options(checkpoint)
         whole = _flop(checkpoint) <= ONE_GRAPH_FLOP
+        self._options = self._compile_options(KEPT_SHAPES["whole" if whole else "stages"])
+        self._is_whole = whole
         if not whole:
             return_large_blocks()
         self.long_tokens = self.max_tokens if whole else min(LONG_TOKENS, self.max_tokens)
         family = self._family
         self._qkv_width = (family.heads + 2 * family.kv_heads) * family.head_dim
         self._layer_values = [self._family.layer_values(layer) for layer in range(self._layers)]
-        self._whole = self._compile_whole() if whole else None
-        self._stages = [] if whole else [self._compile_stage(i) for i in range(self._layers + 1)]
+        self._nothing = self._no_adapter()
+        self._adapters: weakref.WeakSet[Adapted] = weakref.WeakSet()  # those in use; touched by the worker alone
+        self._mapped: list[Prepared | Weights] = [kept, checkpoint.weights]
+        self._whole: _Compiled | None = None
+        self._stages: list[_Compiled] = []
         self._attention = None if whole else self._compile_attention()
-        # The first run packs the weights, and makes room for a whole slice; after it the mapped files are not read again.
-        self.forward([np.zeros(min(self._slice_tokens, self.max_tokens), np.int32)])
-        kept.release()
-        checkpoint.weights.release()
+        self._build(frozenset())
 
-    def forward(self, batch: Sequence[Ids]) -> Floats:
+    def adapt(self, adapter: Adapter) -> Adapted:
+        """`adapter` made ready for `forward` and `steps`; may be called from any thread."""
+        rank = next((rank for rank in RANKS if rank >= adapter.rank), adapter.rank)
+        arrays = {}
+        for layer in range(self._layers):
+            for product in self._family.products:
+                low = self._family.low_rank(layer, product, adapter.linears, rank)
+                if low is not None:
+                    arrays[layer, product] = self._stored(low.a), self._stored(low.b.T)
+        return Adapted(arrays, self._between)
+
+    def forward(self, batch: Sequence[Ids], adapter: Adapted | None = None) -> Floats:
+        self._use(adapter)
+        return self._forward(batch, adapter)
+
+    def _forward(self, batch: Sequence[Ids], adapter: Adapted | None) -> Floats:
         lengths = np.array([len(ids) for ids in batch])
         positions = np.concatenate([np.arange(n) for n in lengths])
         hidden, tokens = self._family.embed(np.concatenate(batch), positions), self._family.token_values(positions)
         rows, last, pick = batch_rows(lengths, self._family.causal, self._pooling)
         if self._whole:
-            (out,) = self._whole(hidden, *tokens, *rows.values(), *last.values(), pick)
+            (out,) = self._whole(hidden, *tokens, *rows.values(), *last.values(), pick, *self._low(adapter, range(self._layers + 1)))
             return self._pool(out.data, lengths)
         passing = self._passing(hidden)
         for layer in range(self._layers):
             attended = self._attend(layer - 1, passing.qkv, passing.qkv, tokens, tokens, rows) if layer else None
-            passing.run(self._stages[layer], attended, 0, len(hidden))
+            passing.run(self._stages[layer], attended, 0, len(hidden), self._low(adapter, [layer]))
             passing.turn()
         attended = self._attend(self._layers - 1, passing.qkv, passing.qkv, tokens, tokens, last)
+        low = self._low(adapter, [self._layers])
         ends = [
-            np.array(self._stages[-1](_part(attended, start, end), passing.hidden.data[pick[start:end]])[0].data)
+            np.array(self._stages[-1](_part(attended, start, end), passing.hidden.data[pick[start:end]], *low)[0].data)
             for start, end in spans(len(pick), self._slice_tokens)
         ]
         return self._pool(np.concatenate(ends), lengths)
 
-    def steps(self, ids: Ids) -> Generator[None, None, Floats]:
+    def steps(self, ids: Ids, adapter: Adapted | None = None) -> Generator[None, None, Floats]:
         """Layer by layer and slice by slice; nothing that another batch would overwrite is needed after a pause."""
+        self._use(adapter)
         if self._whole:
-            row: Floats = self.forward([ids])[0]
+            row: Floats = self._forward([ids], adapter)[0]
             return row
         family, positions = self._family, np.arange(len(ids))
         tokens, passing = family.token_values(positions), self._passing(family.embed(ids, positions))
@@ -153,7 +199,7 @@ class OpenVINOEngine:
         for layer in range(self._layers):
             for start, end in parts:
                 attended = self._attend_span(layer - 1, passing.qkv, tokens, start, end) if layer else None
-                passing.run(self._stages[layer], attended, start, end)
+                passing.run(self._stages[layer], attended, start, end, self._low(adapter, [layer]))
                 if time.perf_counter() - began > STEP_SECONDS:
                     yield
                     began = time.perf_counter()
@@ -166,10 +212,68 @@ class OpenVINOEngine:
         rows: list[Floats] = []
         for start, end in ends:
             attended = self._attend_span(self._layers - 1, passing.qkv, tokens, start, end)
-            rows.append(np.array(self._stages[-1](attended, passing.hidden.data[start:end])[0].data))
+            low = self._low(adapter, [self._layers])
+            rows.append(np.array(self._stages[-1](attended, passing.hidden.data[start:end], *low)[0].data))
             yield
         pooled: Floats = family.finish(np.concatenate(rows)).mean(axis=0)
         return pooled
+
+    def _use(self, adapter: Adapted | None) -> None:
+        """Have graphs that can take this adapter, and nothing more than those in use ask for: without any they are as fast as ever."""
+        if adapter is not None:
+            self._adapters.add(adapter)
+        products = frozenset(product for each in self._adapters for product in each.products)
+        if products != self._products:
+            self._build(products)
+
+    def _build(self, products: frozenset[str]) -> None:
+        """Compile the graphs, with inputs for what adapters add to these products; the old ones go first, so that nothing is held twice."""
+        self._products: frozenset[str] | None = None  # what is half built will be built again
+        self._whole, self._stages = None, []
+        if not self._is_whole:
+            (keep_large_blocks if products else return_large_blocks)()
+        if self._is_whole:
+            self._whole = self._compile_whole(products)
+        else:
+            self._stages = [self._compile_stage(stage, products) for stage in range(self._layers + 1)]
+        self._products = products
+        # The first run packs the weights, and makes room for a whole slice; after it the mapped files are not read again.
+        self._forward([np.zeros(min(self._slice_tokens, self.max_tokens), np.int32)], None)
+        for mapped in self._mapped:
+            mapped.release()
+
+    def _places(self, stages: Sequence[int], products: frozenset[str]) -> list[tuple[int, str]]:
+        """Where adapters add something in these stages, as the inputs follow one another."""
+        return [
+            (layer, product)
+            for stage in stages
+            for product in self._family.products
+            for layer in [stage if product == "qkv" else stage - 1]
+            if product in products and 0 <= layer < self._layers
+        ]
+
+    def _low(self, adapter: Adapted | None, stages: Sequence[int]) -> list[ov.Tensor]:
+        """What the adapter adds in these stages; nothing for nobody."""
+        if not self._products:
+            return []
+        tensors, nothing = adapter.tensors if adapter else {}, self._nothing.tensors
+        return [half for place in self._places(stages, self._products) for half in tensors.get(place, nothing[0, place[1]])]
+
+    def _low_inputs(self, stages: Sequence[int], products: frozenset[str]) -> dict[tuple[int, str], LowRankInputs]:
+        sizes = {product: (inner, sum(widths)) for product, (inner, widths) in self._family.products.items()}
+        return {place: LowRankInputs.parameters(*sizes[place[1]], self._between) for place in self._places(stages, products)}
+
+    def _no_adapter(self) -> Adapted:
+        """Zeros of the lowest rank for every product, as if of layer 0."""
+        zeros = {
+            (0, product): tuple(self._stored(np.zeros((RANKS[0], width), np.float32)) for width in (inner, sum(widths)))
+            for product, (inner, widths) in self._family.products.items()
+        }
+        return Adapted(zeros, self._between)
+
+    def _stored(self, matrix: Floats) -> Tensor:
+        tensor = Tensor("F32", np.ascontiguousarray(matrix, np.float32))
+        return bf16(tensor) if self._between == Type.bf16 else tensor
 
     def _passing(self, hidden: Floats) -> "_Passing":
         return _Passing(hidden, self._qkv_width, self._between, self._slice_tokens)
@@ -191,40 +295,41 @@ class OpenVINOEngine:
         finished = self._family.finish(hidden)
         return mean_pool(finished, lengths) if self._pooling == "mean" else finished
 
-    def _compile_options(self, checkpoint: Checkpoint) -> dict[str, Any]:
+    def _compile_options(self, kept_shapes: int) -> dict[str, Any]:
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32", "NUM_STREAMS": 1}
+        options["CPU_RUNTIME_CACHE_CAPACITY"] = kept_shapes
         if self.threads:
             options["INFERENCE_NUM_THREADS"] = self.threads
-        if self.precision == "int8":
-            options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _group(checkpoint)
         return options
 
-    def _compile_whole(self) -> "_Compiled":
-        family = self._family
+    def _compile_whole(self, products: frozenset[str]) -> "_Compiled":
+        family, low = self._family, self._low_inputs(range(self._layers + 1), products)
         hidden = given = parameter([-1, self.dim])
         tokens, rows, last = self._token_inputs(), Rows.parameters(), Rows.parameters()
         pick = parameter([-1], Type.i32)
         for layer in range(self._layers):
             final = layer == self._layers - 1
-            qkv = family.project(layer, hidden)
+            of_layer = _of_layer(low, layer)
+            qkv = family.project(layer, hidden, of_layer)
             values = [ops.constant(value) for value in family.layer_values(layer)]
             attended = self._attention_nodes(qkv, qkv, tokens, tokens, values, last if final else rows)
-            hidden = family.mix(layer, ops.gather(hidden, pick, ints(0)) if final else hidden, attended)
-        return self._compile([hidden], [given, *tokens, *rows.inputs(), *last.inputs(), pick], "whole")
+            hidden = family.mix(layer, ops.gather(hidden, pick, ints(0)) if final else hidden, attended, of_layer)
+        inputs = [given, *tokens, *rows.inputs(), *last.inputs(), pick, *_flat(low)]
+        return self._compile([hidden], inputs, "whole")
 
-    def _compile_stage(self, stage: int) -> "_Compiled":
+    def _compile_stage(self, stage: int, products: frozenset[str]) -> "_Compiled":
         """Stage i ends layer i - 1 (not for the first) and begins layer i (not for the last)."""
-        family = self._family
+        family, low = self._family, self._low_inputs([stage], products)
         hidden = parameter([-1, self.dim])
         inputs, outputs = [hidden], []
         if stage > 0:
             attended = parameter([-1, family.heads * family.head_dim], self._between)
             inputs.insert(0, attended)
-            hidden = family.mix(stage - 1, hidden, as_type(attended, Type.f32))
+            hidden = family.mix(stage - 1, hidden, as_type(attended, Type.f32), _of_layer(low, stage - 1))
             outputs.append(hidden)
         if stage < self._layers:
-            outputs.append(as_type(family.project(stage, hidden), self._between))
-        return self._compile(outputs, inputs, f"stage{stage}")
+            outputs.append(as_type(family.project(stage, hidden, _of_layer(low, stage)), self._between))
+        return self._compile(outputs, [*inputs, *_flat(low)], f"stage{stage}", frees=bool(products))
 
     def _compile_attention(self) -> "_Compiled":
         family, rows = self._family, Rows.parameters()
@@ -251,14 +356,18 @@ class OpenVINOEngine:
     def _token_inputs(self) -> list[Node]:
         return [parameter([-1, 1, self._family.head_dim]) for _ in self._family.token_values(np.arange(1))]
 
-    def _compile(self, outputs: list[Node], inputs: list[Node], name: str) -> "_Compiled":
-        return _Compiled(self._core.compile_model(model(outputs, inputs, name), "CPU", self._options))
+    def _compile(self, outputs: list[Node], inputs: list[Node], name: str, frees: bool = False) -> "_Compiled":
+        return _Compiled(self._core.compile_model(model(outputs, inputs, name), "CPU", self._options), frees)
 
 
 class _Compiled:
-    """A compiled graph as a function of tensors. What it returns is overwritten by its next call, unless `into` says where to write."""
+    """A compiled graph as a function of tensors. What it returns is overwritten by its next call, unless `into` says where to write.
 
-    def __init__(self, compiled: ov.CompiledModel) -> None:
+    frees: whether it gives the room for its intermediates back after each call with `into`.
+    """
+
+    def __init__(self, compiled: ov.CompiledModel, frees: bool) -> None:
+        self._compiled, self._frees = compiled, frees
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
 
@@ -269,6 +378,8 @@ class _Compiled:
         for index, tensor in enumerate(into):
             self._request.set_output_tensor(index, tensor)
         self._request.infer()
+        if self._frees and into:
+            self._compiled.release_memory()
         return [self._request.get_output_tensor(index) for index in self._outputs]
 
 
@@ -282,16 +393,17 @@ class _Passing:
         self._began = False
         self.hidden.data[:] = hidden
 
-    def run(self, stage: _Compiled, attended: ov.Tensor | None, start: int, end: int) -> None:
+    def run(self, stage: _Compiled, attended: ov.Tensor | None, start: int, end: int, low: list[ov.Tensor]) -> None:
         """One stage over the tokens start:end, in slices. attended: attention's answer for these tokens, None in the first layer."""
-        for low, high in spans(end - start, self._slice_tokens):
-            at, to = start + low, start + high
+        for first, last in spans(end - start, self._slice_tokens):
+            at, to = start + first, start + last
             projected = _part(self._next_qkv, at, to)
             if attended is None:
-                stage(_part(self.hidden, at, to), into=[projected])
+                stage(_part(self.hidden, at, to), *low, into=[projected])
             else:
                 self._began = True
-                stage(_part(attended, low, high), _part(self.hidden, at, to), into=[_part(self._next_hidden, at, to), projected])
+                written = [_part(self._next_hidden, at, to), projected]
+                stage(_part(attended, first, last), _part(self.hidden, at, to), *low, into=written)
 
     def turn(self) -> None:
         """A layer is done: what was written is read from now on."""
@@ -300,13 +412,39 @@ class _Passing:
             self.hidden, self._next_hidden = self._next_hidden, self.hidden
 
 
+def _of_layer(low: Mapping[tuple[int, str], LowRankInputs], layer: int) -> dict[str, LowRankInputs]:
+    return {product: inputs for (at, product), inputs in low.items() if at == layer}
+
+
+def _flat(low: Mapping[tuple[int, str], LowRankInputs]) -> list[Node]:
+    return [node for inputs in low.values() for node in inputs.inputs()]
+
+
+def keep_large_blocks() -> None:
+    """Have freed blocks stay in the process, where the next graph takes them, instead of going back to the system (glibc).
+
+    With adapters the graphs need half as much room again for what they add. Each gives its room back after every call, which costs 13 %
+    of the speed when the system has to clear the pages anew each time, and nothing measurable this way.
+    """
+    _malloc(1 << 30, 1 << 30)
+
+
 def return_large_blocks() -> None:
     """Have blocks of 1 MB and more go back to the system when they are freed (glibc; elsewhere nothing happens).
 
     glibc raises that size as it sees larger blocks freed; batches of ever other lengths then leave holes, 0.2 GB within minutes.
     """
+    _malloc(1 << 20, 1 << 17)
     with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _malloc(returned_from: int, trimmed_from: int) -> None:
+    """Bytes from which a freed block goes back to the system, and a free end of the heap."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, returned_from)
+        libc.mallopt(_M_TRIM_THRESHOLD, trimmed_from)
 
 
 def resolve_precision(precision: str, core: "ov.Core | None" = None) -> Precision:
@@ -331,12 +469,6 @@ def _flop(checkpoint: Checkpoint) -> float:
     weights = sum(tensor.data.size for name, tensor in checkpoint.weights.items() if "embed" not in name)
     config, tokens = checkpoint.config, checkpoint.max_tokens
     return 2.0 * weights * tokens + 4.0 * tokens * tokens * config.hidden_size * config.num_layers
-
-
-def _group(checkpoint: Checkpoint) -> int:
-    """The largest power of two, up to QUANTISATION_GROUP, that divides the input width of every linear layer."""
-    widths = {tensor.data.shape[1] for name, tensor in checkpoint.weights.items() if tensor.data.ndim == 2 and "embed" not in name}
-    return int(min(QUANTISATION_GROUP, np.gcd.reduce(list(widths)) & -np.gcd.reduce(list(widths))))
 
 
 def _part(tensor: ov.Tensor, start: int, end: int) -> ov.Tensor:

@@ -3,16 +3,20 @@
 Knows the mathematics of one family and nothing of batches. Source of the shape: the model's config and transformers' modeling_qwen3.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from huiyi.engines.adapters import LowRank, stacked
 from huiyi.engines.checkpoint import Checkpoint, Qwen3Config, Weights
 from huiyi.engines.graph import (
+    LowRankInputs,
     Node,
     Precision,
     Quantized,
+    Rounded,
     gated_silu,
     ints,
     linear,
@@ -21,12 +25,20 @@ from huiyi.engines.graph import (
     prepared,
     quantize,
     rms_norm,
-    scalar,
+    rms_rounded,
     stack,
 )
 from huiyi.engines.prepared import Prepared
 from huiyi.engines.weights import Tensor
 from huiyi.types import Floats, Ids
+
+PRODUCTS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "o": ("self_attn.o_proj",),
+    "gate": ("mlp.gate_proj",),
+    "up": ("mlp.up_proj",),
+    "down": ("mlp.down_proj",),
+}
 
 
 class Qwen3:
@@ -43,6 +55,15 @@ class Qwen3:
         assert isinstance(checkpoint.config, Qwen3Config)
         self.config: Qwen3Config = checkpoint.config
         self.heads, self.kv_heads, self.head_dim = self.config.num_heads, self.config.num_kv_heads, self.config.head_dim
+        heads, values, hidden = self.heads * self.head_dim, self.kv_heads * self.head_dim, self.config.hidden_size
+        inner = self.config.intermediate_size
+        self.products: dict[str, tuple[int, tuple[int, ...]]] = {
+            "qkv": (hidden, (heads, values, values)),
+            "o": (heads, (hidden,)),
+            "gate": (hidden, (inner,)),
+            "up": (hidden, (inner,)),
+            "down": (inner, (hidden,)),
+        }
         self._weights: Weights = checkpoint.weights
         self._precision: Precision = precision
         self._kept = kept
@@ -55,16 +76,16 @@ class Qwen3:
         hidden = Tensor(table.dtype, table.data[ids]).float32()
         return hidden if self._rotation is None else hidden @ self._rotation
 
-    def project(self, layer: int, hidden: Node) -> Node:
+    def project(self, layer: int, hidden: Node, low: Mapping[str, LowRankInputs]) -> Node:
         name, norm = f"layers.{layer}.", "input_layernorm.weight"
         weight = self._into(name, [f"self_attn.{which}_proj.weight" for which in "qkv"], norm)
-        return linear(self._norm(hidden, name + norm), weight)
+        return linear(self._norm(hidden, name + norm), weight, low=low.get("qkv"))
 
     def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
-        """cos and sin [tokens, 1, head_dim] of the rotary positions (Su et al. 2021)."""
-        angles = np.outer(positions, self._frequencies)
-        angles = np.concatenate([angles, angles], axis=1)[:, None, :]
-        return [np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)]
+        """cos and signed sin [tokens, 1, head_dim] of the rotary positions (Su et al. 2021): the sign of `turn`'s swapped halves."""
+        angles = np.outer(positions, self._frequencies)[:, None, :]
+        cos, sin = np.cos(angles), np.sin(angles)
+        return [np.concatenate([cos, cos], 2).astype(np.float32), np.concatenate([-sin, sin], 2).astype(np.float32)]
 
     def layer_values(self, layer: int) -> list[Floats]:
         """The norms' weights [head_dim] of queries, which carry the scale of the scores, and of keys."""
@@ -72,19 +93,29 @@ class Qwen3:
         return [q * np.float32(self.head_dim**-0.5), np.array(k)]
 
     def turn(self, which: Literal["q", "k"], x: Node, token_values: list[Node], layer_values: list[Node]) -> Node:
-        """Norm of each head, then its rotary position."""
-        x = ops.multiply(rms_norm(x, None, self.config.rms_norm_eps), layer_values["qk".index(which)])
-        half = self.head_dim // 2
-        first, second = ops.variadic_split(x, ints(3), ints(half, half)).outputs()
-        turned = ops.concat([ops.multiply(second, scalar(-1)), first], 3)
-        return ops.add(ops.multiply(x, token_values[0]), ops.multiply(turned, token_values[1]))
+        """Norm of each head, then its rotary position; the norm's weight goes with cos and sin, which all heads share."""
+        x, weight = rms_norm(x, None, self.config.rms_norm_eps), layer_values["qk".index(which)]
+        cos, sin = (ops.multiply(value, w) for value, w in zip(token_values, (weight, self._swapped(weight, 0)), strict=True))
+        return ops.add(ops.multiply(x, cos), ops.multiply(self._swapped(x, 3), sin))
 
-    def mix(self, layer: int, hidden: Node, attended: Node) -> Node:
+    def _swapped(self, x: Node, axis: int) -> Node:
+        """The two halves of each head, the second one first."""
+        half = self.head_dim // 2
+        first, second = ops.variadic_split(x, ints(axis), ints(half, half)).outputs()
+        return ops.concat([second, first], axis)
+
+    def mix(self, layer: int, hidden: Node, attended: Node, low: Mapping[str, LowRankInputs]) -> Node:
         name, norm = f"layers.{layer}.", "post_attention_layernorm.weight"
-        hidden = ops.add(hidden, linear(attended, self._out_of(name + "self_attn.o_proj.weight")))
+        hidden = ops.add(hidden, linear(attended, self._out_of(name + "self_attn.o_proj.weight"), low=low.get("o")))
         gate, up = (self._into(name, [f"mlp.{which}_proj.weight"], norm) for which in ("gate", "up"))
-        gated = gated_silu(self._norm(hidden, name + norm), gate, up)
-        return ops.add(hidden, linear(gated, self._out_of(name + "mlp.down_proj.weight")))
+        gated = gated_silu(self._norm(hidden, name + norm), gate, up, (low.get("gate"), low.get("up")))
+        return ops.add(hidden, linear(gated, self._out_of(name + "mlp.down_proj.weight"), low=low.get("down")))
+
+    def low_rank(self, layer: int, product: str, linears: Mapping[str, LowRank], rank: int) -> LowRank | None:
+        names = [f"layers.{layer}.{module}.weight" for module in PRODUCTS[product]]
+        inner, widths = self.products[product]
+        parts = [self._turned(name, linears[name]) if name in linears else None for name in names]
+        return stacked(parts, widths, inner, rank) if any(parts) else None
 
     def finish(self, hidden: Floats) -> Floats:
         """The model's last norm, in float32."""
@@ -93,8 +124,10 @@ class Qwen3:
         normed: Floats = hidden / np.sqrt(mean + np.float32(self.config.rms_norm_eps)) * self._weights["norm.weight"].float32()
         return normed
 
-    def _norm(self, x: Node, weight: str) -> Node:
-        return rms_norm(x, self._weights[weight].float32() if self._rotation is None else None, self.config.rms_norm_eps)
+    def _norm(self, x: Node, weight: str) -> Node | Rounded:
+        if self._precision == "int8":
+            return rms_rounded(x, self.config.rms_norm_eps)
+        return rms_norm(x, self._weights[weight].float32(), self.config.rms_norm_eps)
 
     def _into(self, layer: str, names: list[str], norm: str) -> Tensor | Quantized:
         """Weights that read the residual stream through a norm, one below the other."""
@@ -106,13 +139,9 @@ class Qwen3:
             if rotation is None:
                 return prepared(stack(tensors), self._precision)
             matrices: list[Floats] = [tensor.float32() for tensor in tensors]
-            if len(matrices) == 3:  # q, k, v: the heads of v are rotated, see the class
-                v = matrices[2].reshape(self.kv_heads, self.head_dim, -1)
-                matrices[2] = np.asarray(np.einsum("dr,hdi->hri", self._head_rotation, v, optimize=True), np.float32).reshape(
-                    -1, v.shape[2]
-                )
-            together = np.concatenate(matrices) * self._weights[layer + norm].float32()
-            return quantize(np.asarray(together @ rotation, np.float32))
+            if len(matrices) == 3:  # q, k, v
+                matrices[2] = self._turned_values(matrices[2])
+            return quantize(self._reading(np.concatenate(matrices), layer + norm))
 
         return self._kept(layer + "+".join(name.split(".")[-2] for name in names), make)
 
@@ -123,9 +152,46 @@ class Qwen3:
             return prepared(tensor, self._precision)
 
         def make() -> Quantized:
-            matrix: Floats = np.asarray(rotation.T @ tensor.float32(), np.float32)
-            if "o_proj" in name:
-                matrix = np.asarray(matrix.reshape(-1, self.head_dim) @ self._head_rotation, np.float32).reshape(matrix.shape)
-            return quantize(matrix)
+            matrix = self._writing(tensor.float32())
+            return quantize(self._reading_values(matrix) if "o_proj" in name else matrix)
 
         return self._kept(name, make)
+
+    # What the rotations of int8 make of a matrix [out, in], by what it reads and what it writes.
+
+    def _turned(self, name: str, low: LowRank) -> LowRank:
+        if self._rotation is None:
+            return low
+        layer, _, module = name.removesuffix(".weight").rpartition(".")
+        a, b = low.a, low.b
+        match module:
+            case "o_proj":
+                a, b = self._reading_values(a), self._writing(b)
+            case "down_proj":
+                b = self._writing(b)
+            case "gate_proj" | "up_proj":
+                a = self._reading(a, layer.removesuffix("mlp") + "post_attention_layernorm.weight")
+            case _:
+                a = self._reading(a, layer.removesuffix("self_attn") + "input_layernorm.weight")
+                b = self._turned_values(b) if module == "v_proj" else b
+        return LowRank(a, b)
+
+    def _reading(self, matrix: Floats, norm: str) -> Floats:
+        """It reads the residual stream behind a norm, whose weight it takes over."""
+        assert self._rotation is not None
+        return np.asarray(matrix * self._weights[norm].float32() @ self._rotation, np.float32)
+
+    def _writing(self, matrix: Floats) -> Floats:
+        """It writes to the residual stream."""
+        assert self._rotation is not None
+        return np.asarray(self._rotation.T @ matrix, np.float32)
+
+    def _reading_values(self, matrix: Floats) -> Floats:
+        """It reads the heads' values, mixed by attention."""
+        return np.asarray(matrix.reshape(-1, self.head_dim) @ self._head_rotation, np.float32).reshape(matrix.shape)
+
+    def _turned_values(self, matrix: Floats) -> Floats:
+        """It writes the heads' values."""
+        heads = matrix.reshape(self.kv_heads, self.head_dim, -1)
+        turned = np.einsum("dr,hdi->hri", self._head_rotation, heads, optimize=True)
+        return np.asarray(turned, np.float32).reshape(matrix.shape)

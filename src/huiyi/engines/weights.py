@@ -57,24 +57,24 @@ class Entry:
 
 
 class Weights(Mapping[str, Tensor]):
-    """The tensors of a checkpoint by name, mapped when first asked for."""
+    """The tensors of a checkpoint by name, mapped when first asked for. entries: where they lie."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
-        self._entries = dict(entries)
+        self.entries = dict(entries)
         self._maps: dict[Path, np.memmap[Any, np.dtype[np.uint8]]] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        entry = self._entries[name]
+        entry = self.entries[name]
         if entry.file not in self._maps:
             self._maps[entry.file] = np.memmap(entry.file, np.uint8, mode="r")
         raw = self._maps[entry.file][entry.begin : entry.begin + entry.size_bytes]
         return Tensor(entry.dtype, raw.view(_READABLE[entry.dtype]).reshape(entry.shape))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self.entries)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def release(self) -> None:
         """Give the pages that were read back to the system; what is needed again is read again."""
@@ -83,22 +83,27 @@ class Weights(Mapping[str, Tensor]):
 
     def only(self, shapes: Mapping[str, tuple[int, ...]], where: Path) -> "Weights":
         """These tensors alone, each in the shape given. Raises UnsupportedModel naming those that are missing or of another shape."""
-        missing = [name for name in shapes if name not in self._entries]
+        missing = [name for name in shapes if name not in self.entries]
         if missing:
             some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
             raise UnsupportedModel(f"{where}: {len(missing)} of {len(shapes)} tensors are missing from the weights: {some}")
         for name, shape in shapes.items():
-            entry = self._entries[name]
+            entry = self.entries[name]
             if entry.shape != shape:
                 raise UnsupportedModel(
                     f"{entry.file}: tensor {name!r} has shape {list(entry.shape)}, but config.json asks for {list(shape)}: "
                     f"the two files are of different models"
                 )
-            if entry.dtype not in _READABLE:
-                raise UnsupportedModel(
-                    f"{entry.file}: tensor {name!r} is {entry.dtype}; only BF16, F16 and F32 are supported: use an unquantised model"
-                )
-        return Weights({name: self._entries[name] for name in shapes})
+            self.require_readable(name)
+        return Weights({name: self.entries[name] for name in shapes})
+
+    def require_readable(self, name: str) -> None:
+        """Raises UnsupportedModel for a tensor of a type that is not read."""
+        entry = self.entries[name]
+        if entry.dtype not in _READABLE:
+            raise UnsupportedModel(
+                f"{entry.file}: tensor {name!r} is {entry.dtype}; only BF16, F16 and F32 are supported: use an unquantised model"
+            )
 
 
 def release_pages(array: Any) -> None:
@@ -111,7 +116,7 @@ def release_pages(array: Any) -> None:
 def open_weights(folder: Path, rename: Callable[[str], str]) -> Weights:
     """All tensors of a folder under the names that `rename` gives them. Raises UnsupportedModel."""
     entries: dict[str, Entry] = {}
-    for file in _files(folder):
+    for file in weight_files(folder):
         for saved_name, entry in _read_header(file).items():
             name = rename(saved_name)
             if name in entries:
@@ -120,7 +125,13 @@ def open_weights(folder: Path, rename: Callable[[str], str]) -> Weights:
     return Weights(entries)
 
 
-def _files(folder: Path) -> list[Path]:
+def open_file(file: Path) -> Weights:
+    """The tensors of one file under their own names. Raises UnsupportedModel."""
+    return Weights(_read_header(file))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder. Raises UnsupportedModel where it has none."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if (folder / INDEX).is_file():
