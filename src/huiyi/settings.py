@@ -1,4 +1,4 @@
-"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL, HUIYI_HUB, HUIYI_API_KEY."""
+"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL, HUIYI_HUB, HUIYI_API_KEY, HUIYI_NAMER_KEY."""
 
 import os
 from pathlib import Path
@@ -22,3 +22,8 @@ def hub() -> str:
 def api_key() -> str | None:
     """HUIYI_API_KEY: the key that a server asks for; None when unset or empty."""
     return os.environ.get("HUIYI_API_KEY") or None
+
+
+def namer_key() -> str | None:
+    """HUIYI_NAMER_KEY: the key of the chat server that names topics; None when unset or empty."""
+    return os.environ.get("HUIYI_NAMER_KEY") or None

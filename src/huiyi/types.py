@@ -5,7 +5,7 @@ An `Encoder` turns text into vectors, an `Engine` turns token ids into pooled ve
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,8 @@ class Encoder(Protocol):
 class Engine(Protocol):
     """Token ids in, pooled vectors out; not thread-safe (the scheduler's one worker calls it).
 
+    adapter: what the engine itself made of an adapter, for all rows of a batch; None: the base as it is.
+
     dim: width of a vector. max_tokens: longest sequence it can take.
     long_tokens: sequences longer than this should go through `steps`, so that others can run in between.
     """
@@ -66,10 +68,10 @@ class Engine(Protocol):
     @property
     def long_tokens(self) -> int: ...
 
-    def forward(self, batch: Sequence[Ids]) -> Floats:
+    def forward(self, batch: Sequence[Ids], adapter: Any = None) -> Floats:
         """[n, dim] float32, pooled, not normalised, in the order of `batch`; rows do not influence one another beyond rounding."""
         ...
 
-    def steps(self, ids: Ids) -> Generator[None, None, Floats]:
+    def steps(self, ids: Ids, adapter: Any = None) -> Generator[None, None, Floats]:
         """One long sequence in short steps: yields between them (each well under a second or so) and returns float32 [dim]."""
         ...

@@ -1,22 +1,18 @@
 """`EmbeddingVectorizer`: a model as a scikit-learn transformer, in the place that TF-IDF had in a `Pipeline`.
 
-Needs the extra `sklearn`; nothing else of huiyi imports this. Stateless: fitting learns nothing, and pickles and clones carry the
-model's name, never its weights.
+Nothing else of huiyi imports this. Stateless: fitting learns nothing, and pickles and clones carry the model's name, never its weights.
 """
 
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Self
 
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+
 from huiyi import workspace
-from huiyi.errors import InvalidInput, MissingExtra
+from huiyi.errors import InvalidInput
 from huiyi.model import Model
 from huiyi.types import Floats, Kind
-
-try:
-    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-except ModuleNotFoundError as error:
-    raise MissingExtra("EmbeddingVectorizer", "sklearn") from error
 
 
 class EmbeddingVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn has no types

@@ -3,7 +3,6 @@
 import json
 import tracemalloc
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,11 @@ from fake_encoder import FakeEncoder
 from fake_model import fake_model
 from fakes import FakeEngine
 from huiyi import workspace
-from huiyi.errors import Conflict, HuiyiError, InvalidInput, ModelFailed, NotFound, TooLong
+from huiyi.errors import Conflict, InvalidInput, ModelFailed, NotFound, TooLong
 from huiyi.model import Model
 from huiyi.sources import encodings, vectors
 from huiyi.types import Embedded
-from huiyi.workspace import EmbeddedFile, Progress, embed_file, similarity, similarity_file, similarity_list
+from huiyi.workspace import EmbeddedFile, Progress, embed_file, similarity_file
 
 OUTPUTS = ("out.npy", "out.jsonl", "out.parquet")
 WORDS = ["order", "refund", "退款", "delivery", "password", "发票", "", "-", "where is my parcel?"]
@@ -327,62 +326,6 @@ def test_progress_ends_at_the_end(tmp_path) -> None:
     assert [progress.rows_done for progress in seen] == sorted(progress.rows_done for progress in seen)
     assert (seen[-1].rows_done, seen[-1].rows, seen[-1].seconds_left) == (1500, 1500, 0)
     assert all(progress.texts_per_s > 0 and progress.tokens_per_s > progress.texts_per_s for progress in seen)
-
-
-def test_similarity_is_the_cosine_of_every_two_texts() -> None:
-    texts = ["refund my order", "refund the order", "weather in autumn"]
-    made = similarity(texts, lambda: Model(FakeEncoder(), "fake"), truncate="none")
-    vectors_ = FakeEncoder().embed(texts).vectors
-    np.testing.assert_allclose(made.scores, vectors_ @ vectors_.T, atol=1e-6)
-    assert made.texts == tuple(texts)
-    assert made.scores.max() <= 1
-    assert made.scores[0, 1] > made.scores[0, 2]
-
-
-@pytest.mark.parametrize("count", [0, 1, 31])
-def test_a_matrix_is_for_a_short_list(tmp_path, count) -> None:
-    with pytest.raises(InvalidInput, match=f"2 to 30 texts, not {count}"):
-        similarity(["x"] * count, never)
-
-
-def test_a_list_in_a_file_is_compared(tmp_path) -> None:
-    source = jsonl(tmp_path / "in.jsonl", 5)
-    assert similarity_list(source, fake_model).texts == tuple(texts_of(5))
-    with pytest.raises(InvalidInput, match=r"30 texts at most and in.jsonl has 31"):
-        similarity_list(jsonl(source, 31), never)
-
-
-def test_pairs_get_a_score_each_in_file_order(tmp_path) -> None:
-    texts = texts_of(1001)
-    rows = [{"n": n, "q": one, "r": other} for n, (one, other) in enumerate(pairwise(texts))]
-    source = tmp_path / "in.jsonl"
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    result = similarity_file(source, tmp_path / "out.jsonl", fake_model, a="q", b="r")
-    made = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
-    vectors_ = fake_model().encode(texts)
-    scores = [row.pop("score") for row in made]
-    np.testing.assert_allclose(scores, (vectors_[:-1] * vectors_[1:]).sum(1), atol=2e-6)
-    assert made == rows
-    assert (result.rows, result.columns, result.score) == (1000, ("q", "r"), "score")
-    assert result.mean == pytest.approx(np.mean(scores), abs=1e-6)
-
-
-def test_pairs_do_not_write_over_a_column_or_a_file(tmp_path) -> None:
-    source = tmp_path / "in.csv"
-    source.write_text("sentence1,sentence2,score\na,b,5\n")
-    with pytest.raises(Conflict, match=r"has a column 'score' already; .* --score"):
-        similarity_file(source, tmp_path / "out.csv", never)
-    similarity_file(source, tmp_path / "out.csv", fake_model, score="cosine")
-    assert (tmp_path / "out.csv").read_text("utf-8-sig").startswith("sentence1,sentence2,score,cosine\n")
-    with pytest.raises(Conflict, match=r"is there already"):
-        similarity_file(source, tmp_path / "out.csv", never, score="cosine")
-
-
-def test_a_model_must_be_named(own_home) -> None:
-    with pytest.raises(InvalidInput, match=r"--model NAME .* HUIYI_MODEL"):
-        workspace.load()
-    with pytest.raises(HuiyiError, match=r"no/such/folder"):
-        workspace.load("./no/such/folder")
 
 
 def test_the_real_model_gives_the_same_file_after_a_stop(tmp_path, minilm) -> None:

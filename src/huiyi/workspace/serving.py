@@ -1,0 +1,152 @@
+"""Models made ready to be served: loaded, named, checked against what their folders mean, with their vectors kept."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from huiyi import __version__, settings
+from huiyi.encoding import selfcheck
+from huiyi.encoding.cache import CachedEncoder
+from huiyi.encoding.classifier import PairClassifier
+from huiyi.encoding.encoder import LocalEncoder
+from huiyi.engines.checkpoint import Checkpoint, open_checkpoint
+from huiyi.engines.hub import locate
+from huiyi.engines.openvino import resolve_precision
+from huiyi.errors import InvalidInput, ModelFailed, NotFound, UnsupportedModel
+from huiyi.serving import Served
+from huiyi.workspace.adapters import adapted, open_folder, require_effect
+from huiyi.workspace.models import load, named, published_sha256
+
+ADAPTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def serve(
+    models: Sequence[str],
+    precision: str = "auto",
+    threads: int | None = None,
+    *,
+    served_names: Sequence[str] = (),
+    cache: bool = True,
+    max_tokens: int | None = None,
+    max_request_tokens: int = 300_000,
+    offline: bool = False,
+    adapters: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Served]:
+    """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL.
+
+    A folder is served under its last part, a hub's name under itself with its last part as an alias. served_names: names in the place of
+    those, in the order of `models`. max_tokens: longest text; default each folder's own. cache: keep vectors in
+    HUIYI_HOME/cache/vectors. adapters: NAME=DIR each, served under NAME beside the first of the models that it fits. Raises what `load`
+    raises, ModelFailed when vectors are not what a model's folder means.
+    """
+    names = [named(None)] if not models else list(models)
+    if len(served_names) > len(names):
+        raise InvalidInput(f"{len(served_names)} served names for {len(names)} models; give one for each, in their order")
+    known = [_served_under(name) for name in names]
+    known[: len(served_names)] = [(name, ()) for name in served_names]
+    twice = {name for name, _ in known if [other for other, _ in known].count(name) > 1}
+    if twice:
+        raise InvalidInput(f"two models would be served as {', '.join(sorted(twice))}; name them apart with --served-model-name")
+    put_on = _named_folders(adapters, {known_as for name, aliases in known for known_as in (name, *aliases)})
+    served: list[Served] = []
+    try:
+        for name, (under, aliases) in zip(names, known, strict=True):
+            folder = locate(name, offline=offline)
+            model = load(str(folder), precision, threads, max_tokens=max_tokens)
+            encoder, checkpoint = cast(LocalEncoder, model.encoder), open_checkpoint(folder).up_to(max_tokens)
+            resolved = resolve_precision(precision)
+            variant = f"{resolved} {__version__}" if cache else None
+            adapting = _Adapting(under, encoder, checkpoint, variant, max_request_tokens)
+            served.append(
+                Served(
+                    under,
+                    encoder,
+                    aliases=aliases,
+                    cached=_cached(encoder, variant),
+                    max_request_tokens=max_request_tokens,
+                    adapting=adapting,
+                )
+            )
+            say(f"{name} in {resolved}: looking at its vectors")
+            report = selfcheck.check(encoder, resolved, checkpoint.pooling == "last", published_sha256(folder))
+            if not report.ok:
+                found = "; ".join(f"{check.name} {check.value} {check.limit} {check.note}".strip() for check in report.failed)
+                raise ModelFailed(f"{name} does not give the vectors that its folder means ({found}); see `huiyi model check`")
+        for name, folder in put_on.items():
+            say(f"{name}: looking at the adapter in {folder}")
+            served.append(_put_on_first(served[: len(names)], name, folder))
+    except BaseException:
+        for each in reversed(served):
+            each.close(drain=False)
+        raise
+    return served
+
+
+def load_adapter(models: Sequence[Served], name: str) -> Served:
+    """The adapter in HUIYI_HOME/adapters/NAME, served under its name beside the first of `models` that it fits; close it to unload it.
+
+    Raises InvalidInput for a name that is none, NotFound, UnsupportedModel with the reason, ModelFailed for one without effect.
+    """
+    if not ADAPTER_NAME.fullmatch(name):
+        raise InvalidInput(f"an adapter's name has letters, digits, - and _ only, 64 at most, and {name[:64]!r} has others")
+    shelf = settings.home() / "adapters"
+    if not (shelf / name).is_dir():
+        there = sorted(path.name for path in shelf.iterdir() if path.is_dir()) if shelf.is_dir() else []
+        raise NotFound(f"there is no adapter {name} in HUIYI_HOME/adapters; there are: {', '.join(there[:20]) or 'none'}")
+    return _put_on_first(models, name, shelf / name)
+
+
+@dataclass(frozen=True)
+class _Adapting:
+    """Makes adapters served models beside one base. variant: of the vector cache, None to keep nothing."""
+
+    base: str
+    encoder: LocalEncoder
+    checkpoint: Checkpoint
+    variant: str | None
+    max_request_tokens: int
+
+    def __call__(self, name: str, folder: Path) -> Served:
+        made = adapted(self.encoder, self.checkpoint, open_folder(folder, self.checkpoint), shared=True)
+        require_effect(name, self.encoder, made)
+        cached = None if isinstance(made, PairClassifier) else _cached(made, self.variant)
+        return Served(name, made, cached=cached, max_request_tokens=self.max_request_tokens, base=self.base)
+
+
+def _cached(encoder: LocalEncoder, variant: str | None) -> CachedEncoder | None:
+    return CachedEncoder(encoder, settings.home() / "cache" / "vectors", variant=variant) if variant else None
+
+
+def _named_folders(adapters: Sequence[str], taken: set[str]) -> dict[str, Path]:
+    """NAME=DIR each. Raises InvalidInput for what is none, and for names that are taken."""
+    folders: dict[str, Path] = {}
+    for given in adapters:
+        name, equals, folder = given.partition("=")
+        if not equals or not folder or not ADAPTER_NAME.fullmatch(name):
+            raise InvalidInput(f"--adapter takes NAME=DIR, with letters, digits, - and _ in NAME, not {given!r}")
+        if name in taken | set(folders):
+            raise InvalidInput(f"two models would be served as {name}; give the adapter another name")
+        folders[name] = Path(folder).expanduser()
+    return folders
+
+
+def _put_on_first(models: Sequence[Served], name: str, folder: Path) -> Served:
+    """Beside the first model that it fits; where it fits none, the first one's refusal."""
+    refusals: list[UnsupportedModel] = []
+    for model in models:
+        if model.adapting is not None:
+            try:
+                return model.adapting(name, folder)
+            except UnsupportedModel as error:
+                refusals.append(error)
+    raise refusals[0] if refusals else InvalidInput("no model is served here to which an adapter could belong")
+
+
+def _served_under(name: str) -> tuple[str, tuple[str, ...]]:
+    """The name that answers give, and others that are understood."""
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser().resolve().name, ()
+    return name, (name.rpartition("/")[2],) if "/" in name else ()
