@@ -108,9 +108,12 @@ def test_ctrl_c_ends_with_130_and_loses_nothing(tmp_path) -> None:
     source, output = tmp_path / "in.txt", tmp_path / "out.npy"
     source.write_text("".join(f"text number {n}\n" for n in range(3000)))
     command = [sys.executable, str(REPOSITORY / "tests" / "fake_model.py"), "embed", str(source), "-o", str(output)]
-    slow = {**os.environ, "HUIYI_TEST_SLEEP": "1e-4", "HUIYI_TEST_KEEP": "0"}
+    slow = {**os.environ, "HUIYI_TEST_SLEEP": "1e-3", "HUIYI_TEST_KEEP": "0"}
     state = tmp_path / "out.npy.partial.json"
-    run = subprocess.Popen(command, env=slow, stderr=subprocess.PIPE, text=True)
+    # A test run that a shell put into the background ignores Ctrl-C, and its children would with it.
+    run = subprocess.Popen(
+        command, env=slow, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     deadline = time.monotonic() + 60
     while not (state.exists() and '"rows": 0' not in state.read_text()[-60:]) and time.monotonic() < deadline:
         time.sleep(0.01)

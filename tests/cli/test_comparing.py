@@ -116,3 +116,14 @@ def test_scores_of_the_real_model_follow_people(tmp_path, minilm) -> None:
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     correlation = spearmanr([float(row["score"]) for row in rows], [row["cosine"] for row in rows]).statistic
     assert abs(100 * correlation - 82.0) < 0.2
+
+
+def test_what_differs_in_near_texts_is_said(capsys) -> None:
+    assert similarity("退款要3天", "退款不要5天") == 0
+    err = capsys.readouterr().err
+    assert "texts 1 and 2 differ in a number: 3天 / 5天" in err
+    assert "differ in a negation: – / 不" in err
+    assert similarity("退款要3天", "退款要5天", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["remarks"] == ["texts 1 and 2 differ in a number: 3天 / 5天"]
+    assert err == ""

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import minilm_folder
-from huiyi import workspace
 from huiyi.cli.app import main
 from huiyi.encoding import selfcheck
+from huiyi.encoding.encoder import LocalEncoder
 from huiyi.types import Embedded
+from huiyi.workspace import models
 from standin_hub import StandInHub
 from tiny import rewrite_json, tiny_qwen3
 
@@ -90,12 +91,12 @@ def test_int8_that_has_gone_far_is_an_exit_code_and_a_reason(huiyi, monkeypatch:
 
 def test_vectors_that_are_wrong_are_an_exit_code_and_a_reason(huiyi, qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a causal model would give them that is pooled at its first token."""
-    sound = workspace.LocalEncoder.embed
+    sound = LocalEncoder.embed
 
     def blind(self, texts, *args, **options) -> Embedded:
         return sound(self, [text[:1] for text in texts], *args, **options)
 
-    monkeypatch.setattr(workspace.LocalEncoder, "embed", blind)
+    monkeypatch.setattr(LocalEncoder, "embed", blind)
     code, told, heard = huiyi("model", "check", qwen)
     assert code == 1
     assert "FAILED  reads the last word" in told
@@ -147,6 +148,28 @@ def test_the_published_file_is_known_by_its_bytes_and_not_by_its_name(tmp_path: 
     folder = tmp_path / "Qwen3-Embedding-0.6B"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"other weights")
-    assert workspace._published_sha256(folder) is None
+    assert models.published_sha256(folder) is None
     monkeypatch.setattr(selfcheck, "PUBLISHED_BYTES", len(b"other weights"))
-    assert workspace._published_sha256(folder) not in (None, selfcheck.PUBLISHED_SHA256)
+    assert models.published_sha256(folder) not in (None, selfcheck.PUBLISHED_SHA256)
+
+
+def test_offline_a_model_that_is_not_here_is_refused_without_asking_anybody(huiyi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody answers there; whoever asks is told so
+    for command in (("model", "info"), ("model", "check"), ("similarity", "a", "b", "-m"), ("serve", "-m")):
+        code, _, told = huiyi(*command, "somebody/not-here", "--offline")
+        assert code == 1
+        assert "somebody/not-here" in told
+        assert "127.0.0.1:9" not in told
+
+
+def test_the_longest_text_can_be_raised_as_far_as_the_model_has_positions(huiyi, tmp_path: Path) -> None:
+    qwen, long = tiny_qwen3(tmp_path / "tiny", max_seq_length=512, positions=8192), "word " * 700
+    same = ("similarity", long + "one", long + "another", "-m", qwen, "--truncate", "none")
+    code, _, told = huiyi(*same)
+    assert (code, "512" in told) == (1, True)
+    code, told, _ = huiyi(*same, "--max-tokens", 8192)
+    assert code == 0
+    assert float(told) == pytest.approx(1, abs=0.1)  # the same 700 words before the last one
+    code, _, told = huiyi(*same, "--max-tokens", 10**6)
+    assert code == 1
+    assert "reads up to" in told

@@ -13,6 +13,7 @@ import pytest
 import huiyi
 from conftest import REPOSITORY
 from huiyi import workspace
+from huiyi.encoding import selfcheck
 from huiyi.errors import InvalidInput, ModelFailed
 from huiyi.server import connections
 from huiyi.server.connections import DRAIN_S
@@ -121,14 +122,14 @@ def test_names_must_differ(minilm, own_home) -> None:
 
 
 def test_a_model_whose_vectors_are_wrong_is_not_served(minilm, own_home, monkeypatch) -> None:
-    real = workspace.selfcheck.check
+    real = selfcheck.check
 
     def one_fails(*arguments: object):
         report = real(*arguments)
         first, *others = report.checks
-        return workspace.selfcheck.Report((type(first)(first.name, False, 0.5, ">= 0.9"), *others))
+        return selfcheck.Report((type(first)(first.name, False, 0.5, ">= 0.9"), *others))
 
-    monkeypatch.setattr(workspace.selfcheck, "check", one_fails)
+    monkeypatch.setattr(selfcheck, "check", one_fails)
     with pytest.raises(ModelFailed, match="huiyi model check"):
         workspace.serve([str(minilm)])
 

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from huiyi import __version__
-from huiyi.cli import comparing, embedding, model, serving
+from huiyi.cli import (
+    classifying,
+    clustering,
+    collections,
+    comparing,
+    deduplicating,
+    embedding,
+    evaluating,
+    indexing,
+    model,
+    serving,
+    summarizing,
+    training,
+)
 from huiyi.cli.invocation import Invocation
 from huiyi.cli.printing import note
 from huiyi.errors import HuiyiError
@@ -30,8 +43,20 @@ app = typer.Typer(
 )
 app.command()(embedding.embed)
 app.command()(comparing.similarity)
+app.command()(deduplicating.dedup)
+app.command()(clustering.cluster)
+app.command()(summarizing.summarize)
+app.command()(summarizing.recommend)
 app.command()(serving.serve)
+app.command()(training.train)
+app.command()(indexing.index)
+app.command()(indexing.reindex)
+app.add_typer(collections.app, name="collections")
 app.add_typer(model.app, name="model")
+app.add_typer(classifying.app, name="classify")
+app.add_typer(evaluating.app, name="evaluate")
+app.add_typer(training.app, name="reproduce")
+app.add_typer(clustering.topics, name="topics")
 
 
 @app.callback(invoke_without_command=True)

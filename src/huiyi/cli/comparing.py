@@ -12,6 +12,8 @@ from huiyi.cli.printing import Meter, note, print_json
 if TYPE_CHECKING:
     from huiyi.workspace import Matrix
 
+REMARKS = 10  # shown; JSON holds all
+
 
 def similarity(
     context: typer.Context,
@@ -24,19 +26,28 @@ def similarity(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="OUT", help="File for --pairs: .csv, .xlsx, .jsonl or .tsv.")
     ] = None,
+    calibrated: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add probabilities, as `huiyi evaluate pairs --save-calibration` kept them; or their folder."),
+    ] = None,
     text: options.Text = None,
     truncate: options.Truncate = "end",
     format: options.Format = None,
     encoding: options.Encoding = None,
     sheet: options.Sheet = None,
     model: options.Model = None,
+    adapter: options.Adapter = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    max_tokens: options.MaxTokens = None,
+    offline: options.Offline = False,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
     """Print the cosine of two texts; with --list or more texts a matrix, with --pairs a file with a column more.
 
+    With --adapter the adapter's; a pair classifier gives probabilities, and --pairs then adds the columns probability and same.
+    With --calibrated also how probable it is that two texts mean the same; --pairs then adds the columns probability and same.
     In .csv and .xlsx a text that a spreadsheet would take for a formula (it starts with = + - @) gets an apostrophe in front.
     """
     from huiyi import workspace
@@ -50,7 +61,7 @@ def similarity(
     needless = ({} if pairs else of_pairs) | ({} if listed else {"--text": text}) | ({} if pairs or listed else of_files)
     for option in (option for option, value in needless.items() if value):
         raise typer.BadParameter(f"{option} means nothing here", ctx=context)
-    load = context.obj.loader(model, precision, threads)
+    load = context.obj.loader(model, precision, threads, max_tokens=max_tokens, offline=offline, adapter=adapter)
     if pairs and output:
         with Meter(interrupted="stopped; nothing was written") as meter:
             scored = workspace.similarity_file(
@@ -60,6 +71,7 @@ def similarity(
                 a=a,
                 b=b,
                 score=score,
+                calibrated=calibrated,
                 truncate=truncate,
                 format=format,
                 encoding=encoding,
@@ -71,20 +83,34 @@ def similarity(
         if json:
             print_json(scored)
         else:
-            typer.echo(f"{output}: {scored.rows:,} pairs with the column {score!r}, mean {scored.mean:.4f}, {scored.seconds:.1f} s")
+            same = "" if scored.same is None else f", {scored.same:,} taken for the same"
+            typer.echo(f"{output}: {scored.rows:,} pairs with the column {score!r}, mean {scored.mean:.4f}{same}, {scored.seconds:.1f} s")
         return
     if listed:
         matrix = workspace.similarity_list(
-            listed, load, text=text, truncate=truncate, format=format, encoding=encoding, sheet=sheet, say=note
+            listed, load, text=text, calibrated=calibrated, truncate=truncate, format=format, encoding=encoding, sheet=sheet, say=note
         )
     else:
-        matrix = workspace.similarity(texts or [], load, truncate)
+        matrix = workspace.similarity(texts or [], load, truncate, calibrated)
+    for remark in () if json else matrix.remarks[:REMARKS]:
+        note(remark)
     if json:
         print_json(matrix)
     elif len(matrix.texts) == 2:
-        typer.echo(f"{matrix.scores[0, 1]:.4f}")
+        typer.echo(_pair(matrix))
     else:
         _print_matrix(matrix)
+
+
+def _pair(matrix: "Matrix") -> str:
+    """The cosine of two texts, and what it means where that is known; of a pair classifier the probability alone."""
+    score = f"{matrix.scores[0, 1]:.4f}"
+    if matrix.probabilities is None or matrix.threshold is None:
+        return score
+    verdict = "the same" if matrix.scores[0, 1] >= matrix.threshold else "not the same"
+    if matrix.measure == "log odds":
+        return f"probability {matrix.probabilities[0, 1]:.4f}: {verdict}"
+    return f"{score}, probability {matrix.probabilities[0, 1]:.2f}: {verdict} (threshold {matrix.threshold:.4f})"
 
 
 def _print_matrix(matrix: "Matrix") -> None:
@@ -92,7 +118,8 @@ def _print_matrix(matrix: "Matrix") -> None:
     from rich.table import Table
 
     table = Table("", "text", *(str(n) for n in range(1, len(matrix.texts) + 1)), box=None, padding=(0, 1, 0, 0))
-    for number, (line, scores) in enumerate(zip(matrix.texts, matrix.scores, strict=True), 1):
+    shown = matrix.scores if matrix.probabilities is None else matrix.probabilities
+    for number, (line, scores) in enumerate(zip(matrix.texts, shown, strict=True), 1):
         table.add_row(str(number), _short(line), *(f"{value:.2f}" for value in scores))
     # where no terminal sets the width, the whole matrix is written
     Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False, emoji=False).print(table)

@@ -24,8 +24,11 @@ def embed(
     encoding: options.Encoding = None,
     sheet: options.Sheet = None,
     model: options.Model = None,
+    adapter: options.Adapter = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    max_tokens: options.MaxTokens = None,
+    offline: options.Offline = False,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
@@ -39,7 +42,7 @@ def embed(
         result = workspace.embed_file(
             file,
             output,
-            context.obj.loader(model, precision, threads, introduced=True),
+            context.obj.loader(model, precision, threads, introduced=True, max_tokens=max_tokens, offline=offline, adapter=adapter),
             text=text,
             kind=kind,
             instruction=instruction,

@@ -1,7 +1,7 @@
 """One run of the command line: what `main` was given, and what the options before the command said."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huiyi.cli.printing import note
 
@@ -17,12 +17,23 @@ class Invocation:
     load: "Load | None" = None
     debug: bool = False
 
-    def loader(self, model: str | None, precision: str, threads: int | None, introduced: bool = False) -> "Loader":
-        """Loads the model that the options name, when called. introduced: and says how it computes, as long work should."""
+    def loader(
+        self,
+        model: str | None,
+        precision: str,
+        threads: int | None,
+        introduced: bool = False,
+        **options: Any,
+    ) -> "Loader":
+        """Loads the model that the options name, when called. introduced: and says how it computes, as long work should.
+
+        options: of `workspace.load` (max_tokens, offline, adapter); those that were not given are left out.
+        """
         from huiyi import workspace
 
         def load() -> "Model":
-            loaded = (self.load or workspace.load)(model, precision, threads)
+            given = {name: value for name, value in options.items() if value}
+            loaded = (self.load or workspace.load)(model, precision, threads, **given)
             if introduced and loaded.about:
                 note(loaded.about)
             return loaded

@@ -1,6 +1,7 @@
 """`huiyi model`: get a model, see which are there, what one is, and whether its vectors are right."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -56,11 +57,11 @@ def list_(json: options.Json = False) -> None:
 
 
 @app.command()
-def info(name: Name = None, json: options.Json = False) -> None:
+def info(name: Name = None, offline: options.Offline = False, json: options.Json = False) -> None:
     """Show what a model is: shape, parameters, lengths, prompts, licence."""
     from huiyi import workspace
 
-    found = workspace.model_info(name)
+    found = workspace.model_info(name, offline=offline)
     if json:
         print_json(found)
         return
@@ -88,16 +89,19 @@ def check(
     name: Name = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    offline: options.Offline = False,
+    adapter: options.Adapter = None,
     json: options.Json = False,
 ) -> None:
     """Check that a model's vectors are what its folder means; exit code 1 if not.
 
     With --precision int8 or bf16 they are compared with fp32, too, over 200 texts. The published values of Qwen3-Embedding-0.6B bind
-    where the weights file is the published one.
+    where the weights file is the published one. With --adapter the model's vectors are judged with it, and held in fp32 against those of
+    the base with the adapter in its weights.
     """
     from huiyi import workspace
 
-    checked = workspace.model_check(name, precision, threads, say=note)
+    checked = workspace.model_check(name, precision, threads, offline=offline, adapter=adapter, say=note)
     if json:
         print_json(checked)
     else:
@@ -106,6 +110,29 @@ def check(
         wrong = [each.name for each in checked.checks if each.ok is False] or ["too far from fp32, which bf16 or fp32 itself would not be"]
         note(f"{checked.name} in {checked.precision} fails: {', '.join(wrong)}")
         raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    name: Annotated[str, typer.Argument(metavar="BASE", help="Name or folder of the model that the adapter was trained on.")],
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Folder of the adapter, as `huiyi train` or PEFT wrote it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Model folder to write; must not be there.")],
+    threads: options.Threads = None,
+    offline: options.Offline = False,
+    json: options.Json = False,
+) -> None:
+    """Write a model folder with the adapter in the weights: like any other, and as fast and large as its base.
+
+    Before it appears, its vectors are compared with those of the adapter on its base.
+    """
+    from huiyi import workspace
+
+    merged = workspace.model_merge(name, adapter, out, threads, offline=offline, say=note)
+    if json:
+        print_json(merged)
+    else:
+        changed = f"{merged.changed} matrices changed, vectors as with the adapter (cosine {merged.same:.6f})"
+        typer.echo(f"{merged.output}: {merged.base} with {merged.adapter}; {changed}, {merged.seconds:.1f} s")
 
 
 def _lines(checked: "CheckedModel") -> Iterator[str]:

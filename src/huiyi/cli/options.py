@@ -1,8 +1,19 @@
 """The options that commands share, each defined once."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+
+def page_with_charts(value: Path | None) -> Path | None:
+    """For options that name such a page: refuses before the work what could not be written after it."""
+    if value is not None:
+        from huiyi import workspace
+
+        workspace.require_charts()
+    return value
+
 
 Model = Annotated[str | None, typer.Option("--model", "-m", metavar="NAME", help="Name or folder of the model. [default: HUIYI_MODEL]")]
 Precision = Annotated[
@@ -10,6 +21,12 @@ Precision = Annotated[
     typer.Option(help="Numbers to compute with: auto is bf16 where the CPU has it, else fp32; int8 is faster and a little less exact."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads. [default: all]")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Longest text that the model reads, as far as it has positions. [default: the model's own]"),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Refuse a model that is not on this machine instead of downloading it.")]
+Adapter = Annotated[str | None, typer.Option(metavar="DIR", help="Adapter to put on the model, as `huiyi train` or PEFT wrote it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 Truncate = Annotated[

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
@@ -39,9 +39,9 @@ class Meter:
         self._interrupted = interrupted
         self._bar: Any = None
         self._stack = ExitStack()
-        self._since = monotonic()
+        self.since = monotonic()
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -51,14 +51,15 @@ class Meter:
             raise typer.Exit(130) from error
 
     def __call__(self, progress: "Progress") -> None:
-        rates = f"{progress.texts_per_s:,.0f} texts/s, {progress.tokens_per_s:,.0f} tokens/s, {_duration(progress.seconds_left)} left"
+        rates = f"{progress.texts_per_s:,.0f} texts/s, {progress.tokens_per_s:,.0f} tokens/s, {duration(progress.seconds_left)} left"
         if sys.stderr.isatty():
-            self._draw(progress, rates)
-        elif monotonic() - self._since > LINE_EVERY_S:
-            self._since = monotonic()
+            self.draw(progress.rows_done, progress.rows, rates)
+        elif monotonic() - self.since > LINE_EVERY_S:
+            self.since = monotonic()
             note(f"{progress.rows_done:,} of {progress.rows:,} rows, {rates}")
 
-    def _draw(self, progress: "Progress", rates: str) -> None:
+    def draw(self, done: int, total: int, rates: str) -> None:
+        """A bar of `done` of `total`, with `rates` beside it."""
         if self._bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -66,11 +67,11 @@ class Meter:
 
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
             self._bar = self._stack.enter_context(Bar(*columns, console=Console(stderr=True), transient=True))
-            self._bar.add_task("", total=progress.rows)
-        self._bar.update(self._bar.task_ids[0], completed=progress.rows_done, description=rates)
+            self._bar.add_task("", total=total)
+        self._bar.update(self._bar.task_ids[0], completed=done, description=rates)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

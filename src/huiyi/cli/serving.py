@@ -42,6 +42,10 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME", help="Name that clients use, one a model, in their order. [default: the name, a folder's last part]"),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Adapter of a model, served under NAME beside it; again for more."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Others than this machine can reach 0.0.0.0; a key is then asked for.")
     ] = ("127.0.0.1"),
@@ -68,6 +72,8 @@ def serve(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no vectors of texts seen before.")] = False,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    max_tokens: options.MaxTokens = None,
+    offline: options.Offline = False,
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A line for every request, not only for failed ones.")] = False,
     is_embedding: Annotated[bool, typer.Option("--is-embedding", help="Taken for sglang's sake; these models are.")] = False,
 ) -> None:
@@ -95,7 +101,10 @@ def serve(
         threads,
         served_names=served_model_name or (),
         cache=not no_cache,
+        max_tokens=max_tokens,
         max_request_tokens=max_request_tokens,
+        offline=offline,
+        adapters=adapter or (),
         say=note,
     )
     port = bound.getsockname()[1]
@@ -108,7 +117,9 @@ def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None",
     url = f"http://{name}:{port}"
     for model in models:
         also = f" (also {', '.join(model.aliases)})" if model.aliases else ""
-        typer.echo(f"{model.name}{also}: {model.dim} numbers a vector, up to {model.max_tokens:,} tokens a text")
+        what = "probabilities of pairs" if model.is_classifier else f"{model.dim} numbers a vector"
+        beside = f", an adapter of {model.base}" if model.base else ""
+        typer.echo(f"{model.name}{also}: {what}, up to {model.max_tokens:,} tokens{beside}")
     typer.echo(
         EXAMPLES.format(
             url=url,
