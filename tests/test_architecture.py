@@ -24,13 +24,15 @@ MAY_IMPORT = {
     "errors": set(),
     "types": set(),
     "settings": {"errors"},
+    "charts": {"errors", "types"},
     "sources": {"errors", "types"},
     "tasks": {"errors", "types"},
     "stores": {"errors", "types"},
     "engines": {"errors", "types", "settings"},
     "encoding": {"errors", "types", "settings", "engines"},
-    "training": {"errors", "types", "settings", "engines", "encoding"},
+    "training": {"errors", "types", "settings", "engines", "encoding", "charts"},
     "model": {"errors", "types", "encoding"},
+    "collection": {"errors", "types", "encoding", "model", "stores"},
     "serving": {"errors", "types", "encoding"},
     "vectorizer": {"errors", "types", "model", "workspace"},
     "workspace": {
@@ -43,23 +45,25 @@ MAY_IMPORT = {
         "engines",
         "encoding",
         "training",
+        "collection",
         "model",
         "serving",
+        "charts",
         "__init__",
     },
     "server": {"errors", "types", "settings", "serving", "workspace", "__init__"},
-    "console": {"errors", "types", "settings", "workspace", "__init__"},
+    "console": {"errors", "types", "settings", "charts", "workspace", "__init__"},
     "cli": {"errors", "types", "settings", "model", "serving", "workspace", "server", "__init__"},
-    "__init__": {"errors", "types", "model", "vectorizer", "workspace"},
+    "__init__": {"errors", "types", "collection", "model", "vectorizer", "workspace"},
     "__main__": {"cli"},
 }
 
 # Inside these parts modules stand alone, except that any of them may use the ones named here.
-STAND_ALONE = {"tasks": {"neighbors"}}
+STAND_ALONE = {"tasks": {"neighbors", "communities", "partitions", "guard", "names", "quantities", "shingles"}}
 
 # A library -> the only modules that may import it, as path prefixes below src/huiyi.
 ONLY_IN = {
-    "torch": ("engines/torch", "training/losses", "training/recipes", "training/adapters"),
+    "torch": ("engines/torch", "training/losses", "training/networks", "training/recipes", "training/loop", "training/adapters"),
     "transformers": ("training/",),
     "sentence_transformers": ("training/",),
     "peft": ("training/",),
@@ -75,8 +79,16 @@ ONLY_IN = {
     "nicegui": ("console/",),
     "openpyxl": ("sources/",),
     "pyarrow": ("sources/",),
+    "markdown_it": ("sources/",),
+    "bs4": ("sources/",),
+    "pypdf": ("sources/",),
+    "docx": ("sources/",),
+    "pymilvus": ("stores/",),
+    "pinecone": ("stores/",),
     "sklearn": ("tasks/", "vectorizer", "training/"),
     "faiss": ("stores/", "tasks/"),
+    "sknetwork": ("tasks/",),
+    "rjieba": ("tasks/", "stores/"),
     "sqlite3": ("stores/", "encoding/cache"),
 }
 
@@ -211,6 +223,16 @@ HEAVY = {
     "tokenizers",
     "huggingface_hub",
     "onnxruntime",
+    "faiss",
+    "nicegui",
+    "rjieba",
+    "sknetwork",
+    "markdown_it",
+    "bs4",
+    "pypdf",
+    "docx",
+    "pymilvus",
+    "pinecone",
 }
 
 

@@ -5,18 +5,22 @@ refused is refused before the first forward pass; identical token ids give the s
 """
 
 import math
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from huiyi.encoding.cache import CachedEncoder, CacheStats
+from huiyi.encoding.classifier import PairClassifier, log_odds
 from huiyi.encoding.encoder import LocalEncoder, checked_ids
 from huiyi.encoding.scheduler import Stats
-from huiyi.errors import InvalidInput, TooLarge, TooLong
+from huiyi.errors import InvalidInput, TooLarge, TooLong, Unavailable
 from huiyi.types import Embedded, Floats, Ids, Kind
 
 Truncate = Literal["none", "start", "end"]
@@ -29,10 +33,21 @@ TOKENISE_CHARACTERS = 200_000
 MOST_CHARACTERS = 500_000
 
 
+@dataclass(frozen=True)
+class ScoredPairs:
+    """Of n pairs. scores: log odds of meaning the same; probabilities; tokens, as the model saw them: [n] each."""
+
+    scores: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+
+
 class Served:
     """One model. name: what answers call it; aliases: what else it answers to. Safe to call from many threads.
 
-    cached: around `local`, where vectors are kept. max_request_tokens: of all inputs of a request together.
+    cached: around `local`, where vectors are kept. max_request_tokens: of all inputs of a request together. base: for an adapter, the
+    name of the model whose engine it shares; closing it leaves that one at work. adapting: makes the adapter in a folder a model of its
+    own, served under a name; it raises what `workspace.adapters.open_folder` raises.
     """
 
     def __init__(
@@ -43,8 +58,12 @@ class Served:
         aliases: Sequence[str] = (),
         cached: CachedEncoder | None = None,
         max_request_tokens: int = 300_000,
+        base: str | None = None,
+        adapting: "Callable[[str, Path], Served] | None" = None,
     ) -> None:
         self.name, self.aliases = name, tuple(aliases)
+        self.base, self.adapting = base, adapting
+        self.is_classifier = isinstance(local, PairClassifier)
         self.dim, self.max_tokens, self.space = local.dim, local.max_tokens, local.space
         self.max_request_tokens = max_request_tokens
         self._local, self._tokenizer, self._cached = local, local.tokenizer, cached
@@ -78,25 +97,56 @@ class Served:
                     )
                 total += len(row)
                 rows.append(row)
-            if total > self.max_request_tokens:
-                raise TooLarge(
-                    f"these inputs have more than {self.max_request_tokens:,} tokens together, the most that one request may hold here; "
-                    f"send them in several requests"
-                )
+            self._refuse_many(total)
         return rows
 
     def embed(self, rows: Sequence[Ids], dimensions: int | None = None, cancelled: threading.Event | None = None) -> Embedded:
         """As `LocalEncoder.embed_ids`."""
+        self._refuse_unloaded()
         return (self._cached or self._local).embed_ids(rows, dimensions, cancelled=cancelled)
 
+    def score_pairs(
+        self,
+        first: Sequence[str],
+        second: Sequence[str],
+        truncate: Truncate = "none",
+        cancelled: threading.Event | None = None,
+    ) -> ScoredPairs:
+        """Of a pair classifier: how probable it is that first[i] and second[i] mean the same.
+
+        truncate: "end" cuts pairs that are too long as in training; "none" refuses them. Raises InvalidInput and TooLong, which name the
+        pair, TooLarge and CancelledError as `token_ids`.
+        """
+        assert isinstance(self._local, PairClassifier)
+        self._refuse_unloaded()
+        rows: list[Ids] = []
+        total = 0
+        for part in _parts([*map("".join, zip(first, second, strict=True))]):
+            if cancelled is not None and cancelled.is_set():
+                raise CancelledError
+            kept = slice(MOST_CHARACTERS if truncate != "none" else None)
+            sides = ([text[kept] for text in texts[part.start : part.stop]] for texts in (first, second))
+            try:
+                made = self._local.pair_ids(*sides, truncate=None if truncate == "none" else truncate)
+            except InvalidInput as error:
+                if named := re.match(r"text (\d+)", str(error)):
+                    raise type(error)(f"pair {part.start + int(named[1])}{str(error)[named.end() :]}") from error
+                raise
+            rows += made
+            total += sum(map(len, made))
+            self._refuse_many(total)
+        logits = self._local.logits_of(rows, cancelled=cancelled)
+        scores = log_odds(logits)
+        return ScoredPairs(scores, self._local.probability(scores), np.array([len(row) for row in rows], np.int64))
+
     def width(self, dimensions: int | None) -> int:
-        """As `LocalEncoder.width`."""
+        """As `LocalEncoder.width`; raises InvalidInput for a pair classifier, which has no vectors."""
         return self._local.width(dimensions)
 
     @property
     def closed(self) -> bool:
         """Whether it takes no more texts: closed, or its worker has died."""
-        return self._local.scheduler.closed
+        return self._local.closed
 
     def stats(self) -> Stats:
         return self._local.scheduler.stats()
@@ -107,6 +157,17 @@ class Served:
     def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
         """As `Scheduler.close`."""
         (self._cached or self._local).close(drain, timeout_s)
+
+    def _refuse_many(self, tokens: int) -> None:
+        if tokens > self.max_request_tokens:
+            raise TooLarge(
+                f"these inputs have more than {self.max_request_tokens:,} tokens together, the most that one request may hold here; "
+                f"send them in several requests"
+            )
+
+    def _refuse_unloaded(self) -> None:
+        if self.base is not None and self._local.closed:
+            raise Unavailable(f"the adapter {self.name} was unloaded meanwhile; load it again, or ask its base {self.base}")
 
     def _rows(
         self,

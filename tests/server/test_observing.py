@@ -143,6 +143,8 @@ def test_the_openapi_document_names_every_route_and_every_failure() -> None:
         "/v1/models/{name}",
         "/v1/similarity",
         "/v1/rerank",
+        "/v1/adapters",
+        "/v1/adapters/{name}",
         "/health",
         "/ready",
         "/metrics",

@@ -7,9 +7,10 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
 from starlette.requests import Request
 
-from huiyi.server.desk import Inputs, JsonRoute, desk_of
+from huiyi.server.desk import Desk, Inputs, JsonRoute, desk_of
 from huiyi.server.failures import WrongField
 from huiyi.server.openai import Body, Model, Truncation, Usage
+from huiyi.serving import Served
 from huiyi.types import Floats
 
 router = APIRouter(route_class=JsonRoute)
@@ -47,10 +48,14 @@ class SimilarityRequest(Body):
 
 
 class SimilarityResponse(BaseModel):
-    """scores: the cosine of each pair, or of `text` with each of `others`, in their order."""
+    """scores: the cosine of each pair, or of `text` with each of `others`, in their order; of a pair classifier log odds.
+
+    probability: of a pair classifier alone: how probable it is that two texts mean the same.
+    """
 
     object: Literal["list"]
     scores: list[float]
+    probability: list[float] | None = None
     model: str
     usage: Usage
 
@@ -83,9 +88,11 @@ class RerankResponse(BaseModel):
     usage: Usage
 
 
-@router.post("/v1/similarity", response_model=SimilarityResponse, summary="How alike texts are", tags=["Scores"])
+@router.post(
+    "/v1/similarity", response_model=SimilarityResponse, response_model_exclude_none=True, summary="How alike texts are", tags=["Scores"]
+)
 async def similarity(body: SimilarityRequest, request: Request) -> SimilarityResponse:
-    """Cosines of pairs, or of one text with many. Both sides are taken as they stand, without an instruction."""
+    """Cosines of pairs, or of one text with many; of a pair classifier probabilities. Both sides are taken as they stand."""
     desk = desk_of(request)
     model = desk.model(body.model)
     if body.pairs is not None and body.text is None and body.others is None:
@@ -94,9 +101,26 @@ async def similarity(body: SimilarityRequest, request: Request) -> SimilarityRes
         texts = [body.text, *body.others]
     else:
         raise WrongField("send either pairs, or text and others", "pairs")
+    if model.is_classifier:
+        return await _probabilities(desk, request, model, body)
     made = await desk.embed(request, model, Inputs(texts, truncate=body.truncate), dimensions=body.dimensions)
     left, right = (made.vectors[::2], made.vectors[1::2]) if body.pairs else (made.vectors[:1], made.vectors[1:])
     return SimilarityResponse(object="list", scores=_cosines(left, right), model=model.name, usage=_usage(made.tokens))
+
+
+async def _probabilities(desk: Desk, request: Request, model: Served, body: SimilarityRequest) -> SimilarityResponse:
+    if body.dimensions is not None:
+        raise WrongField("a pair classifier has no vectors to cut: leave dimensions out", "dimensions")
+    first = [pair[0] for pair in body.pairs] if body.pairs else [body.text or ""] * len(body.others or ())
+    second = [pair[1] for pair in body.pairs] if body.pairs else body.others or []
+    scored = await desk.score_pairs(request, model, first, second, body.truncate)
+    return SimilarityResponse(
+        object="list",
+        scores=scored.scores.tolist(),
+        probability=scored.probabilities.tolist(),
+        model=model.name,
+        usage=_usage(scored.tokens),
+    )
 
 
 @router.post("/v1/rerank", response_model=RerankResponse, summary="Documents by how well they answer a query", tags=["Scores"])

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from huiyi import __version__
 from huiyi.errors import Unavailable
-from huiyi.server import api, openai, pages
+from huiyi.server import adapters, api, openai, pages
 from huiyi.server.desk import Desk, desk_of
 from huiyi.server.failures import ErrorBody, response_of
 from huiyi.server.guard import Admission, BodyReader, CrossOrigin, Doorkeeper
@@ -29,13 +29,14 @@ from huiyi.server.observing import Observer
 from huiyi.server.waiting import WaitingRoom
 from huiyi.serving import Served
 
-ADMIN_PATHS = frozenset({"/metrics"})
+ADMIN_PATHS = frozenset({"/metrics", "/v1/adapters"})
 OPEN_PATHS = frozenset({"/health", "/ready"}) | pages.PATHS
 FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request cannot be used as it is."},
     401: {"model": ErrorBody, "description": "No key, or an unknown one."},
     403: {"model": ErrorBody, "description": "This key, host or origin may not."},
     404: {"model": ErrorBody, "description": "No such model."},
+    409: {"model": ErrorBody, "description": "What is there does not fit what is asked."},
     405: {"model": ErrorBody, "description": "Another method is meant."},
     408: {"model": ErrorBody, "description": "The body did not come in time."},
     413: {"model": ErrorBody, "description": "More bytes, inputs or tokens than a request may have, however long one waits."},
@@ -98,8 +99,9 @@ def create_app(models: Sequence[Served], settings: ServerSettings | None = None)
     """models: at least one; closed with the application. Its `state.desk.draining` turns /ready to 503."""
     settings = settings or ServerSettings()
     limits, admission = settings.limits, settings.admission
-    figures = Metrics(models)
-    desk = Desk(models, WaitingRoom(limits.max_requests, limits.max_wait_s), figures, limits.max_inputs)
+    served = list(models)
+    figures = Metrics(served)
+    desk = Desk(served, WaitingRoom(limits.max_requests, limits.max_wait_s), figures, limits.max_inputs)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -119,7 +121,7 @@ def create_app(models: Sequence[Served], settings: ServerSettings | None = None)
         telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
     )
     app.state.desk, app.state.metrics = desk, figures
-    routers = (openai.router, api.router, status)
+    routers = (openai.router, api.router, adapters.router, status)
     told: list[Any] = [Security(HTTPBearer(auto_error=False))] if admission.keys else []  # for the documentation: the layers below check
     for router in routers:
         app.include_router(router, dependencies=told)

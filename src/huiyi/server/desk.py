@@ -13,12 +13,13 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from huiyi.errors import TooLarge
+from huiyi.errors import Conflict, TooLarge
 from huiyi.server.failures import UnknownModel, WrongField
 from huiyi.server.metrics import Metrics
 from huiyi.server.waiting import WaitingRoom
-from huiyi.serving import Served, Truncate
+from huiyi.serving import ScoredPairs, Served, Truncate
 from huiyi.types import Embedded, Kind
+from huiyi.workspace import load_adapter
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,32 @@ class Inputs:
 
 
 class Desk:
-    """max_inputs: in a request."""
+    """models: adapters come to the end of this list and leave it; the event loop alone changes it. max_inputs: in a request."""
 
-    def __init__(self, models: Sequence[Served], room: WaitingRoom, metrics: Metrics, max_inputs: int) -> None:
-        self.models, self.started = list(models), int(time())
+    def __init__(self, models: list[Served], room: WaitingRoom, metrics: Metrics, max_inputs: int) -> None:
+        self.models, self.started = models, int(time())
         self.draining = False
         self._room, self._metrics, self._max_inputs = room, metrics, max_inputs
-        aliases = {alias: model for model in reversed(models) for alias in model.aliases}
-        self._by_name = aliases | {model.name: model for model in models}
+        self._coming: set[str] = set()
 
     def model(self, name: str | None) -> Served:
         """The model called so, or the only one. Raises UnknownModel, and WrongField where none of several is named."""
         listed = ", ".join(model.name for model in self.models)
-        if name is None and len(self.models) > 1:
+        bases = [model for model in self.models if model.base is None]
+        if name is None and len(bases) > 1:
             raise WrongField(f"model: say which one; served here: {listed}", "model")
         if name is None:
-            return self.models[0]
-        if name not in self._by_name:
+            return bases[0]
+        by_alias = {alias: model for model in reversed(self.models) for alias in model.aliases}
+        by_name = by_alias | {model.name: model for model in self.models}
+        if name not in by_name:
             raise UnknownModel(f"no such model is served here; served here: {listed}")
-        return self._by_name[name]
+        return by_name[name]
 
     async def embed(self, request: Request, model: Served, *parts: Inputs, dimensions: int | None = None) -> Embedded:
         """Vectors of all inputs of all parts, in their order. Raises what `Served` and the waiting room raise."""
         count = sum(len(part.inputs) for part in parts)
-        if count > self._max_inputs:
-            raise TooLarge(f"{count:,} inputs, and one request may have {self._max_inputs:,} here; send them in several requests")
+        self._refuse_many(count)
         model.width(dimensions)
 
         def work(cancelled: threading.Event) -> Embedded:
@@ -64,15 +66,54 @@ class Desk:
             return model.embed(rows, dimensions, cancelled)
 
         made = await self._room.run(request, work)
-        self._metrics.texts.labels(model.name).inc(count)
-        self._metrics.tokens.labels(model.name).inc(int(made.tokens.sum()))
+        self._count(model, count, int(made.tokens.sum()))
         return made
+
+    async def score_pairs(self, request: Request, model: Served, first: list[str], second: list[str], truncate: Truncate) -> ScoredPairs:
+        """As `Served.score_pairs`. Raises what that and the waiting room raise."""
+        self._refuse_many(2 * len(first))
+        scored = await self._room.run(request, lambda cancelled: model.score_pairs(first, second, truncate, cancelled))
+        self._count(model, 2 * len(first), int(scored.tokens.sum()))
+        return scored
+
+    async def load_adapter(self, request: Request, name: str, base: str | None) -> Served:
+        """Serve HUIYI_HOME/adapters/NAME under its name. Raises Conflict where it is taken, and what `workspace.load_adapter` raises."""
+        if name in self._coming or any(name in (model.name, *model.aliases) for model in self.models):
+            raise Conflict(f"{name} is served here already; unload it first, to load it anew")
+        bases = [model for model in self.models if model.base is None and base in (None, model.name, *model.aliases)]
+        if not bases:
+            self.model(base)
+            raise Conflict(f"{base} is an adapter itself; name the model that it belongs to")
+        self._coming.add(name)
+        try:
+            made = await self._room.run(request, lambda cancelled: load_adapter(bases, name))
+        finally:
+            self._coming.discard(name)
+        self.models.append(made)
+        return made
+
+    def unload_adapter(self, name: str) -> None:
+        """Take no more requests for it; those in flight are answered. Raises UnknownModel."""
+        adapters = [model for model in self.models if model.base is not None and model.name == name]
+        if not adapters:
+            listed = ", ".join(model.name for model in self.models if model.base is not None)
+            raise UnknownModel(f"no such adapter is served here; served here: {listed or 'none'}")
+        self.models.remove(adapters[0])
+        adapters[0].close()
+
+    def _refuse_many(self, count: int) -> None:
+        if count > self._max_inputs:
+            raise TooLarge(f"{count:,} inputs, and one request may have {self._max_inputs:,} here; send them in several requests")
+
+    def _count(self, model: Served, texts: int, tokens: int) -> None:
+        self._metrics.texts.labels(model.name).inc(texts)
+        self._metrics.tokens.labels(model.name).inc(tokens)
 
     def close(self) -> None:
         """Whoever still waits gets an error."""
         self.draining = True
         self._room.close()
-        for model in self.models:
+        for model in reversed(self.models):  # adapters first
             model.close(drain=False, timeout_s=5)
 
 

@@ -33,7 +33,7 @@ class Admission:
 
 
 class Doorkeeper:
-    """Host, origin and key, in this order. open_paths: need no key; admin_paths: need one that may do everything."""
+    """Host, origin and key, in this order. open_paths: need no key; admin_paths, and all below them: need one that may do everything."""
 
     def __init__(self, app: ASGIApp, admission: Admission, open_paths: frozenset[str], admin_paths: frozenset[str]) -> None:
         self._app, self._admission, self._open_paths, self._admin_paths = app, admission, open_paths, admin_paths
@@ -44,9 +44,12 @@ class Doorkeeper:
             self._check_host(headers.get("host"))
             self._check_origin(headers.get("origin"), headers.get("host"))
             if self._admission.keys and scope["path"] not in self._open_paths:
-                needed: KeyScope = "admin" if scope["path"] in self._admin_paths else "read"
+                needed: KeyScope = "admin" if self._is_admin(scope["path"]) else "read"
                 self._admission.keys.check(headers.get("authorization"), needed)
         await self._app(scope, receive, send)
+
+    def _is_admin(self, path: str) -> bool:
+        return any(path == admin or path.startswith(f"{admin}/") for admin in self._admin_paths)
 
     def _check_host(self, host: str | None) -> None:
         hosts = self._admission.hosts

@@ -37,12 +37,13 @@ class _Queues(Collector):
         self._models = models
 
     def collect(self) -> Iterable[Metric]:
-        yield from _gauges(self._models)
-        yield from _counters(self._models)
-        yield from _caches(self._models)
+        engines = [model for model in self._models if model.base is None]  # an adapter shares the queue of its base
+        yield from _gauges(engines)
+        yield from _counters(engines)
+        yield from _caches(list(self._models))
         waits = SummaryMetricFamily("huiyi_queue_wait_seconds", "From accepted to begun, a text.", labels=["model"])
         batches = SummaryMetricFamily("huiyi_batch_texts", "Texts in a pass of the engine.", labels=["model"])
-        for model in self._models:
+        for model in engines:
             stats = model.stats()
             waits.add_metric([model.name], stats.begun, stats.wait_s)
             batches.add_metric([model.name], stats.batches, stats.begun)

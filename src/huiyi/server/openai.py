@@ -100,14 +100,19 @@ class EmbeddingResponse(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """dimensions: of a full vector. max_tokens: of a text. space: which vectors may be compared."""
+    """task: embedding, or pair-classifier, which /v1/similarity alone can use. dimensions: of a full vector, null where there is none.
+
+    max_tokens: of a text, or of a pair. space: which vectors may be compared. parent: of an adapter, the model that it changes.
+    """
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     aliases: list[str]
-    dimensions: int
+    task: Literal["embedding", "pair-classifier"]
+    parent: str | None
+    dimensions: int | None
     max_tokens: int
     space: str
 
@@ -137,15 +142,15 @@ async def embeddings(body: EmbeddingRequest, request: Request) -> Response:
 @router.get("/v1/models", response_model=ModelList, summary="The models served here")
 async def models(request: Request) -> ModelList:
     desk = desk_of(request)
-    return ModelList(object="list", data=[_card(desk, model.name) for model in desk.models])
+    return ModelList(object="list", data=[card(desk, model.name) for model in desk.models])
 
 
 @router.get("/v1/models/{name:path}", response_model=ModelCard, summary="One of them")
 async def model(name: str, request: Request) -> ModelCard:
-    return _card(desk_of(request), name)
+    return card(desk_of(request), name)
 
 
-def _card(desk: Desk, name: str) -> ModelCard:
+def card(desk: Desk, name: str) -> ModelCard:
     found = desk.model(name)
     return ModelCard(
         id=found.name,
@@ -153,7 +158,9 @@ def _card(desk: Desk, name: str) -> ModelCard:
         created=desk.started,
         owned_by="huiyi",
         aliases=list(found.aliases),
-        dimensions=found.dim,
+        task="pair-classifier" if found.is_classifier else "embedding",
+        parent=found.base,
+        dimensions=None if found.is_classifier else found.dim,
         max_tokens=found.max_tokens,
         space=found.space,
     )
