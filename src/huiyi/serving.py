@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from huiyi.encoding.cache import CachedEncoder, CacheStats
 from huiyi.encoding.classifier import PairClassifier, log_odds
-from huiyi.encoding.encoder import LocalEncoder, checked_ids
+from huiyi.encoding.encoder import LocalEncoder, checked_ids, clip
 from huiyi.encoding.scheduler import Stats
 from huiyi.errors import InvalidInput, TooLarge, TooLong, Unavailable
 from huiyi.types import Embedded, Floats, Ids, Kind
@@ -29,8 +29,6 @@ OutputType = Literal["float", "int8", "uint8", "binary", "ubinary"]
 # Tokenised between two looks at whether anybody still waits and whether there are too many tokens already: a few tenths of a second.
 TOKENISE_TEXTS = 256
 TOKENISE_CHARACTERS = 200_000
-# A longer text is cut before the tokenizer sees it: no model reads 32,768 tokens of 15 characters each.
-MOST_CHARACTERS = 500_000
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,10 @@ class Served:
         for part in _parts([*map("".join, zip(first, second, strict=True))]):
             if cancelled is not None and cancelled.is_set():
                 raise CancelledError
-            kept = slice(MOST_CHARACTERS if truncate != "none" else None)
-            sides = ([text[kept] for text in texts[part.start : part.stop]] for texts in (first, second))
+            side = None if truncate == "none" else truncate
+            sides = ([clip(text, side) for text in texts[part.start : part.stop]] for texts in (first, second))
             try:
-                made = self._local.pair_ids(*sides, truncate=None if truncate == "none" else truncate)
+                made = self._local.pair_ids(*sides, truncate=side)
             except InvalidInput as error:
                 if named := re.match(r"text (\d+)", str(error)):
                     raise type(error)(f"pair {part.start + int(named[1])}{str(error)[named.end() :]}") from error
@@ -178,8 +176,8 @@ class Served:
         truncate: Truncate,
     ) -> list[Ids]:
         if isinstance(part[0], str):
-            kept = {"none": slice(None), "end": slice(MOST_CHARACTERS), "start": slice(-MOST_CHARACTERS, None)}[truncate]
-            texts: list[Any] = [text[kept] if isinstance(text, str) else text for text in part]
+            side = None if truncate == "none" else truncate
+            texts: list[Any] = [clip(text, side) if isinstance(text, str) else text for text in part]
             return self._encoded(texts, start, kind, instruction)
         if kind == "query" or instruction is not None:
             raise InvalidInput("token ids are taken as they are: input_type query and an instruction need texts")

@@ -121,6 +121,10 @@ class CachedEncoder:
         with self._lock:
             return CacheStats(self._hits, self._misses, self._file.evictions, self._file.size_bytes)
 
+    def flush(self) -> None:
+        """Returns when what was computed is kept."""
+        self._file.flush()
+
     def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
         """As `Scheduler.close`; what was computed is kept."""
         self._encoder.close(drain, timeout_s)

@@ -96,6 +96,11 @@ class CacheFile:
                 size += file.stat().st_size
         return size
 
+    def flush(self) -> None:
+        """Returns when what is pending has been written, or after LOCKED_S."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._pending, LOCKED_S)
+
     def close(self) -> None:
         """Writes what is pending."""
         with self._changed:
@@ -152,6 +157,7 @@ class CacheFile:
             with self._changed:
                 for key in batch:
                     del self._pending[key]
+                self._changed.notify_all()
 
     def _batch(self) -> dict[bytes, Floats]:
         """The first of what is pending, an eighth of the journal at most."""

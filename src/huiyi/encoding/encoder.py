@@ -25,6 +25,7 @@ SLICE_CHARACTERS = 1_000_000
 SMALLEST_CUT = 32
 
 Side = Literal["start", "end"]
+MOST_CHARACTERS = 500_000
 Encode = Callable[[Sequence[int]], list[Ids]]  # places of texts, to the token ids of each
 
 
@@ -273,6 +274,13 @@ def slices(texts: Sequence[str]) -> Iterator[range]:
         characters += len(text)
     if start < len(texts):
         yield range(start, len(texts))
+
+
+def clip(text: str, side: Side | None) -> str:
+    """What the tokenizer need see of a text whose tokens are cut at `side`: no model reads 32,768 tokens of 15 characters each."""
+    if side is None or len(text) <= MOST_CHARACTERS:
+        return text
+    return text[:MOST_CHARACTERS] if side == "end" else text[-MOST_CHARACTERS:]
 
 
 def unit_length(vector: Floats) -> Floats:

@@ -5,7 +5,8 @@ A source with a suffix or a slash is a file's path, `-` standard input; anything
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -15,7 +16,7 @@ import numpy as np
 from huiyi import __version__, settings
 from huiyi.collection import SAME, SAME_INT8, facts_of
 from huiyi.encoding.cache import CachedEncoder
-from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.encoder import LocalEncoder, clip
 from huiyi.errors import Conflict, InvalidInput, ModelFailed, NotFound
 from huiyi.model import Model
 from huiyi.sources.readers import Cells, as_text
@@ -23,7 +24,7 @@ from huiyi.sources.tables import Format, open_table
 from huiyi.stores.store import Facts
 from huiyi.types import Embedded, Floats
 from huiyi.workspace.collections import open_collection
-from huiyi.workspace.texts import MOST_CHARACTERS, SLICE_BYTES, TEXT_BYTES, Encode, Loader, Progress, Truncate, text_encoder
+from huiyi.workspace.texts import SLICE_BYTES, TEXT_BYTES, Encode, Loader, Progress, Truncate, text_encoder
 
 PROBE = "会意"
 REMEMBERED_TEXTS = 2_000  # from so many on, vectors are kept in HUIYI_HOME/cache, so that a stopped run is taken up where it was
@@ -145,17 +146,18 @@ def embed_texts(
 ) -> Floats:
     """Float32 [n, dim] in the order of `texts`; each distinct text once, in an order that depends on the texts alone."""
     distinct = sorted(set(texts), key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-    encode = _remembering(model, truncate) if len(distinct) >= REMEMBERED_TEXTS else text_encoder(model, truncate=truncate)
+    encoding = _remembering(model, truncate) if len(distinct) >= REMEMBERED_TEXTS else nullcontext(text_encoder(model, truncate=truncate))
     made: list[Floats] = []
     began, done, tokens = monotonic(), 0, 0
-    while done < len(distinct):
-        end, size = done, 0
-        while end < len(distinct) and (end == done or size < SLICE_BYTES):
-            size, end = size + TEXT_BYTES + len(distinct[end].encode("utf-8", "replace")), end + 1
-        embedded = _embedded(distinct[done:end], encode)
-        made.append(embedded.vectors)
-        done, tokens, seconds = end, tokens + int(embedded.tokens.sum()), max(monotonic() - began, 1e-9)
-        report(Progress(len(distinct), done, done / seconds, tokens / seconds, (len(distinct) - done) * seconds / done))
+    with encoding as encode:
+        while done < len(distinct):
+            end, size = done, 0
+            while end < len(distinct) and (end == done or size < SLICE_BYTES):
+                size, end = size + TEXT_BYTES + len(distinct[end].encode("utf-8", "replace")), end + 1
+            embedded = _embedded(distinct[done:end], encode)
+            made.append(embedded.vectors)
+            done, tokens, seconds = end, tokens + int(embedded.tokens.sum()), max(monotonic() - began, 1e-9)
+            report(Progress(len(distinct), done, done / seconds, tokens / seconds, (len(distinct) - done) * seconds / done))
     rows = np.concatenate(made) if made else np.empty((0, model.encoder.dim), np.float32)
     if len(distinct) == len(texts) and list(texts) == distinct:
         return rows
@@ -177,12 +179,17 @@ def _embedded(part: list[str], encode: Encode) -> Embedded:
         raise type(error)(f"the text {excerpt!r} {str(error)[named.end() :]}") from error
 
 
-def _remembering(model: Model, truncate: Truncate) -> Encode:
+@contextmanager
+def _remembering(model: Model, truncate: Truncate) -> Iterator[Encode]:
+    """What was computed is in the cache's file at the end, whatever the end."""
     encoder = model.encoder
     if not isinstance(encoder, LocalEncoder):
-        return text_encoder(model, truncate=truncate)
+        yield text_encoder(model, truncate=truncate)
+        return
     probe = text_encoder(model)([PROBE]).vectors.tobytes()  # tells precisions apart
     cached = CachedEncoder(encoder, settings.home() / "cache" / "vectors", variant=f"{hashlib.sha256(probe).hexdigest()} {__version__}")
     side = None if truncate == "none" else truncate
-    kept = {None: slice(None), "end": slice(MOST_CHARACTERS), "start": slice(-MOST_CHARACTERS, None)}[side]
-    return lambda texts: cached.embed([text[kept] for text in texts], truncate=side)
+    try:
+        yield lambda texts: cached.embed([clip(text, side) for text in texts], truncate=side)
+    finally:
+        cached.flush()

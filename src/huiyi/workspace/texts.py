@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from huiyi.encoding.classifier import PairClassifier, log_odds
-from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.encoder import LocalEncoder, clip
 from huiyi.errors import InvalidInput, ModelFailed
 from huiyi.model import Model
 from huiyi.sources.readers import Row, as_text
@@ -27,8 +27,6 @@ Encode = Callable[[Sequence[str]], Embedded]
 # so that empty ones do not come in millions.
 SLICE_BYTES = 32_768
 TEXT_BYTES = 64
-# A longer text is cut before the tokenizer sees it: no model reads 32,768 tokens of 15 characters each.
-MOST_CHARACTERS = 500_000
 ROW_CHARACTERS = 8
 
 
@@ -62,8 +60,9 @@ def text_encoder(
     encoder = model.encoder
     if isinstance(encoder, LocalEncoder):
         side = None if truncate == "none" else truncate
-        kept = {None: slice(None), "end": slice(MOST_CHARACTERS), "start": slice(-MOST_CHARACTERS, None)}[side]
-        return lambda texts: encoder.embed([text[kept] for text in texts], kind, instruction, dimensions, truncate=side, repeatable=True)
+        return lambda texts: encoder.embed(
+            [clip(text, side) for text in texts], kind, instruction, dimensions, truncate=side, repeatable=True
+        )
     if truncate != "none":
         raise InvalidInput("this model cannot cut texts that are too long; pass --truncate none")
     return lambda texts: encoder.embed(texts, kind, instruction, dimensions)
