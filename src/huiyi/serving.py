@@ -32,6 +32,16 @@ TOKENISE_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How another process gets the same model: what `workspace.load` takes."""
+
+    model: str
+    precision: str
+    max_tokens: int | None = None
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
 class ScoredPairs:
     """Of n pairs. scores: log odds of meaning the same; probabilities; tokens, as the model saw them: [n] each."""
 
@@ -45,7 +55,7 @@ class Served:
 
     cached: around `local`, where vectors are kept. max_request_tokens: of all inputs of a request together. base: for an adapter, the
     name of the model whose engine it shares; closing it leaves that one at work. adapting: makes the adapter in a folder a model of its
-    own, served under a name; it raises what `workspace.adapters.open_folder` raises.
+    own, served under a name; it raises what `workspace.adapters.open_folder` raises. origin: None where nobody else could load it.
     """
 
     def __init__(
@@ -58,7 +68,9 @@ class Served:
         max_request_tokens: int = 300_000,
         base: str | None = None,
         adapting: "Callable[[str, Path], Served] | None" = None,
+        origin: Origin | None = None,
     ) -> None:
+        self.origin = origin
         self.name, self.aliases = name, tuple(aliases)
         self.base, self.adapting = base, adapting
         self.is_classifier = isinstance(local, PairClassifier)
@@ -140,6 +152,11 @@ class Served:
     def width(self, dimensions: int | None) -> int:
         """As `LocalEncoder.width`; raises InvalidInput for a pair classifier, which has no vectors."""
         return self._local.width(dimensions)
+
+    @property
+    def encoder(self) -> LocalEncoder:
+        """What is asked; it remembers nothing."""
+        return self._local
 
     @property
     def closed(self) -> bool:

@@ -319,6 +319,8 @@ class StoreContract:
             filled.search(vectors(1), 1)
         with pytest.raises(Conflict):
             filled.put(records(1), vectors(1))
+        assert not filled.is_current()
+        assert swapped.is_current()
         again = new()
         assert again.facts == OTHER
         assert again.count() == 39
@@ -354,7 +356,10 @@ class StoreContract:
             filled.count()
 
     def test_a_dropped_collection_is_gone(self, filled, new):
+        other = new()
+        assert other.is_current()
         filled.drop()
+        assert not other.is_current()
         again = new()
         assert again.facts is None
         again.create(OTHER)

@@ -87,6 +87,7 @@ class LocalStore:
         self._woken = False
         self._closing = threading.Event()
         self._unbuilt = 0
+        self._origin: tuple[object, object] = (None, None)  # the file that was opened, and the history in it
         if self.records.exists():
             self._begin()
 
@@ -94,6 +95,7 @@ class LocalStore:
         with self.records.reading() as snapshot:
             self._generation = snapshot.generation
             self._facts = snapshot.facts()
+            self._origin = self._place(), snapshot.fact("token")
         _open_stores.add(self)
 
     @property
@@ -238,6 +240,20 @@ class LocalStore:
     def check(self) -> None:
         """Read everything; an error when anything is not what was written."""
         self.records.check()
+
+    def is_current(self) -> bool:
+        if self._place() != self._origin[0]:
+            return False
+        with self.records.reading(self._generation) as snapshot:
+            return snapshot.live == self._generation and snapshot.fact("token") == self._origin[1]
+
+    def _place(self) -> tuple[int, int] | None:
+        """What file lies where this collection's should."""
+        try:
+            found = self.records.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def drop(self) -> None:
         self.close()

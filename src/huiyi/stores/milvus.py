@@ -316,6 +316,14 @@ class MilvusStore:
         about = {"backend": f"Milvus {version}", "address": self._place.uri, "collection": live.collection}
         return Status(records, indexed, size, about | {"keywords": "BM25" if live.words else "not on this server"})
 
+    def is_current(self) -> bool:
+        try:
+            with self._calls():
+                self.require_live(self._required())
+        except (Conflict, NotFound):
+            return False
+        return True
+
     def drop(self) -> None:
         self._required()
         with self.writing(), self._calls():

@@ -349,6 +349,13 @@ class PineconeStore:
         about = {"backend": "Pinecone", "index": live.index, "namespace": live.namespace}
         return Status(records, records, None, about)
 
+    def is_current(self) -> bool:
+        try:
+            self._current(self._required())
+        except (Conflict, NotFound):
+            return False
+        return True
+
     def drop(self) -> None:
         live = self._required()
         with self.writing():

@@ -166,6 +166,10 @@ class Store(Protocol):
 
     def status(self) -> Status: ...
 
+    def is_current(self) -> bool:
+        """False when somebody else deleted, restored or reindexed the collection since this object was opened: open it again."""
+        ...
+
     def drop(self) -> None:
         """Delete the collection, whole, for good; then close."""
         ...

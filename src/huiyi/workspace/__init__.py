@@ -67,6 +67,7 @@ from huiyi.workspace.models import model_info as model_info
 from huiyi.workspace.models import model_list as model_list
 from huiyi.workspace.models import model_pull as model_pull
 from huiyi.workspace.naming import namer as namer
+from huiyi.workspace.opened import OpenCollections as OpenCollections
 from huiyi.workspace.recommending import EvaluatedRecommendations as EvaluatedRecommendations
 from huiyi.workspace.recommending import RecommendedFile as RecommendedFile
 from huiyi.workspace.recommending import evaluate_recommend as evaluate_recommend

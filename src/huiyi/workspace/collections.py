@@ -110,11 +110,17 @@ def open_collection(
     instruction: str | None = None,
     dimensions: int | None = None,
     load: Callable[[str | None], Model] | None = None,
+    new: bool = False,
 ) -> Collection:
-    """As `huiyi.open`. load: in the place of `workspace.load`; gets the name of the model, None for the default one."""
+    """As `huiyi.open`. load: in the place of `workspace.load`; gets the name of the model, None for the default one.
+
+    new: Conflict when there is one of that name.
+    """
     store = _lasting_store(store)
     opened = _store_of(name, home, store)
     try:
+        if new and opened.facts is not None:
+            raise Conflict(f"there is a collection {name} already; delete it first, or take another name")
         loader = _loader(model, opened.facts, load or load_model)
         if opened.facts is None:
             made = loader()
@@ -136,9 +142,7 @@ def open_collection(
 
 def collection_list(home: str | Path | None = None) -> CollectionList:
     """All collections below the workspace folder, by name; one that cannot be read is listed with its problem."""
-    folder = _home(home) / "collections"
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)) if folder.is_dir() else []
-    return CollectionList(tuple(info for name in names if (info := _info(name, home)) is not None))
+    return CollectionList(tuple(info for name in _names(home) if (info := _info(name, home)) is not None))
 
 
 def collection_show(name: str, home: str | Path | None = None, first: int = 3) -> ShownCollection:
@@ -319,11 +323,35 @@ def _home(home: str | Path | None) -> Path:
     return Path(home).expanduser() if home is not None else settings.home()
 
 
+def _names(home: str | Path | None) -> list[str]:
+    folder = _home(home) / "collections"
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)) if folder.is_dir() else []
+
+
 def _folder(name: str, home: str | Path | None) -> Path:
+    return _home(home) / "collections" / canonical(name)
+
+
+def canonical(name: str) -> str:
+    """The name as its folder has it. InvalidInput for what cannot be one."""
     name = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(name):
-        raise InvalidInput(f"{name!r} cannot be a collection's name: take up to 64 letters, digits, - and _, not beginning with -")
-    return _home(home) / "collections" / name
+        raise InvalidInput(f"{name[:80]!r} cannot be a collection's name: take up to 64 letters, digits, - and _, not beginning with -")
+    return name
+
+
+def existing_store(name: str, home: str | Path | None = None) -> Store:
+    """What keeps the collection; close it. NotFound."""
+    store = _store_of(name, home, None)
+    if store.facts is None:
+        store.close()
+        raise _not_there(name, home)
+    return store
+
+
+def store_kind(name: str, home: str | Path | None = None) -> str:
+    """local, milvus or pinecone."""
+    return _where(name, home).partition(":")[0]
 
 
 def _where(name: str, home: str | Path | None) -> str:
@@ -368,17 +396,15 @@ def _delete_damaged(name: str, home: str | Path | None) -> Deleted:
 
 @contextmanager
 def _existing(name: str, home: str | Path | None) -> Iterator[Store]:
-    store = _store_of(name, home, None)
+    store = existing_store(name, home)
     try:
-        if store.facts is None:
-            raise _not_there(name, home)
         yield store
     finally:
         store.close()
 
 
 def _not_there(name: str, home: str | Path | None) -> NotFound:
-    there = ", ".join(info.name for info in collection_list(home).collections)
+    there = ", ".join(_names(home)[:20])
     return NotFound(f"there is no collection {name}; " + (f"there are {there}" if there else f"make it: huiyi index {name} FILE"))
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +15,7 @@ from huiyi.engines.checkpoint import Checkpoint, open_checkpoint
 from huiyi.engines.hub import locate
 from huiyi.engines.openvino import resolve_precision
 from huiyi.errors import InvalidInput, ModelFailed, NotFound, UnsupportedModel
-from huiyi.serving import Served
+from huiyi.serving import Origin, Served
 from huiyi.workspace.adapters import adapted, open_folder, require_effect
 from huiyi.workspace.models import load, named, published_sha256
 
@@ -59,7 +59,8 @@ def serve(
             encoder, checkpoint = cast(LocalEncoder, model.encoder), open_checkpoint(folder).up_to(max_tokens)
             resolved = resolve_precision(precision)
             variant = f"{resolved} {__version__}" if cache else None
-            adapting = _Adapting(under, encoder, checkpoint, variant, max_request_tokens)
+            origin = Origin(_lasting(name), precision, max_tokens)
+            adapting = _Adapting(under, encoder, checkpoint, variant, max_request_tokens, origin)
             served.append(
                 Served(
                     under,
@@ -68,6 +69,7 @@ def serve(
                     cached=_cached(encoder, variant),
                     max_request_tokens=max_request_tokens,
                     adapting=adapting,
+                    origin=origin,
                 )
             )
             say(f"{name} in {resolved}: looking at its vectors")
@@ -108,12 +110,14 @@ class _Adapting:
     checkpoint: Checkpoint
     variant: str | None
     max_request_tokens: int
+    origin: Origin
 
     def __call__(self, name: str, folder: Path) -> Served:
         made = adapted(self.encoder, self.checkpoint, open_folder(folder, self.checkpoint), shared=True)
         require_effect(name, self.encoder, made)
         cached = None if isinstance(made, PairClassifier) else _cached(made, self.variant)
-        return Served(name, made, cached=cached, max_request_tokens=self.max_request_tokens, base=self.base)
+        origin = replace(self.origin, adapter=str(folder.resolve()))
+        return Served(name, made, cached=cached, max_request_tokens=self.max_request_tokens, base=self.base, origin=origin)
 
 
 def _cached(encoder: LocalEncoder, variant: str | None) -> CachedEncoder | None:
@@ -143,6 +147,11 @@ def _put_on_first(models: Sequence[Served], name: str, folder: Path) -> Served:
             except UnsupportedModel as error:
                 refusals.append(error)
     raise refusals[0] if refusals else InvalidInput("no model is served here to which an adapter could belong")
+
+
+def _lasting(name: str) -> str:
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _served_under(name: str) -> tuple[str, tuple[str, ...]]:
