@@ -69,7 +69,7 @@ def info(name: Name = None, offline: options.Offline = False, json: options.Json
     lines = {
         "name": found.name,
         "folder": found.path,
-        "family": found.family,
+        "family": f"{found.family}, {found.task}",
         "parameters": f"{found.parameters:,} in {found.layers} layers; {weights}",
         "vector": f"{found.dim} numbers, can be cut to {found.dimensions}",
         "pooling": f"{found.pooling}{', unit length' if found.normalizes else ''}",

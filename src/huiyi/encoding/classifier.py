@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from huiyi.encoding.encoder import LocalEncoder, Side, check_texts, slices
 from huiyi.encoding.pairing import PairTemplate, bare
 from huiyi.encoding.tokenizer import Tokenizer
+from huiyi.engines.heads import Head
 from huiyi.errors import InvalidInput, TooLong
 from huiyi.types import Engine, Floats, Ids
 
@@ -22,7 +23,7 @@ Scores = NDArray[np.float64]
 
 
 class PairClassifier(LocalEncoder):
-    """max_tokens: of a pair, special tokens included. head: weight float32 [labels, width] and bias [labels].
+    """max_tokens: of a pair, special tokens included. head: makes two logits of a pooled row.
 
     probability: of label 1, for float64 scores. threshold: the least score that is taken for label 1. Order matters: exchanging two
     texts may change their score.
@@ -36,7 +37,7 @@ class PairClassifier(LocalEncoder):
         space: str,
         adapter: Any,
         template: PairTemplate,
-        head: tuple[Floats, Floats],
+        head: Head,
         max_tokens: int,
         probability: Callable[[Scores], Scores],
         threshold: float = 0.0,
@@ -77,7 +78,7 @@ class PairClassifier(LocalEncoder):
         if len(first) != len(second):
             raise InvalidInput(f"pairs need as many texts on both sides; these are {len(first)} and {len(second)}")
         if truncate == "start":
-            raise InvalidInput("a pair classifier cuts pairs that are too long at their ends, as it was trained; pass end, or none")
+            raise InvalidInput("a model of pairs cuts those that are too long at their ends, as it was trained; pass end, or none")
         rows: list[Ids] = []
         for part in slices([a + b for a, b in zip(first, second, strict=True)]):
             if cancelled is not None and cancelled.is_set():
@@ -89,11 +90,10 @@ class PairClassifier(LocalEncoder):
         self, rows: Sequence[Ids], *, cancelled: threading.Event | None = None, progress: Callable[[], object] = lambda: None
     ) -> Floats:
         """float32 [n, labels] of what `pair_ids` gave."""
-        weight, bias = self._head
-        logits = np.empty((len(rows), len(weight)), np.float32)
+        logits = np.empty((len(rows), len(self._head.weight)), np.float32)
 
         def take(i: int, row: Floats) -> None:
-            logits[i] = row @ weight.T + bias
+            logits[i] = self._head.logits(row)
             progress()
 
         parts = list(slices([""] * len(rows)))
@@ -118,7 +118,7 @@ class PairClassifier(LocalEncoder):
             length = len(a) + len(b) + len(self._template)
             if truncate is None and length > self.max_tokens:
                 raise TooLong(f"text {i}: the pair has {length} tokens, and this model reads {self.max_tokens}; let it be cut at its end")
-            yield self._template.join(a, b, self.max_tokens)
+            yield self._template.typed(a, b, self.max_tokens, self._bare_tokenizer.vocab_size)
 
     def embed(self, *arguments: Any, **options: Any) -> NoReturn:
         raise InvalidInput(

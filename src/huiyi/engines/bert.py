@@ -48,10 +48,11 @@ class Bert:
     def embed(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
         name = "embeddings."
         words, places = self._weights[name + "word_embeddings.weight"], self._weights[name + "position_embeddings.weight"]
-        kinds = self._weights[name + "token_type_embeddings.weight"]  # one text: every token is of the first kind
+        kinds = self._weights[name + "token_type_embeddings.weight"]
+        kind, word = np.divmod(ids, self.config.vocab_size)  # an id from vocab_size on is the same word in a second text
         hidden = (
-            Tensor(words.dtype, words.data[ids]).float32()
-            + Tensor(kinds.dtype, kinds.data[:1]).float32()
+            Tensor(words.dtype, words.data[word]).float32()
+            + Tensor(kinds.dtype, kinds.data[kind]).float32()
             + Tensor(places.dtype, places.data[positions + self.config.position_offset]).float32()
         )
         centred = hidden - hidden.mean(axis=1, keepdims=True)

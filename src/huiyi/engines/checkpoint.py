@@ -32,6 +32,7 @@ _POOLING_SWITCHES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+_MODULES = ("Transformer", "Pooling", "Normalize", "LogitScore")  # the last one of rerankers, see heads.py
 _SAMPLE_BYTES = 4096
 
 
@@ -70,16 +71,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Read and check a model folder. Raises NotFound where there is none, UnsupportedModel naming what is missing or unsupported."""
     if not path.is_dir():
         raise NotFound(f"{path} is not a folder")
-    modules = _read_modules(path / "modules.json")
+    modules = read_modules(path / "modules.json")
     root = path / modules.get("Transformer", "")
     if not (root / "config.json").is_file():
         adapter = " (it holds an adapter: give its base model)" if (root / "adapter_config.json").is_file() else ""
         raise UnsupportedModel(f"{root} has no config.json{adapter}; a model folder has config.json, tokenizer.json and model.safetensors")
-    raw = _read_object(root / "config.json")
+    raw = read_object(root / "config.json")
     family, config = read_config(raw, str(root / "config.json"))
     weights = open_weights(root, partial(plain_name, family)).only(config.shapes(), root)
     pooling = _read_pooling(path / modules.get("Pooling", "1_Pooling") / "config.json", "last" if family == "qwen3" else "mean")
-    declared = _read_object(path / "config_sentence_transformers.json")
+    declared = read_object(path / "config_sentence_transformers.json")
     return Checkpoint(
         path=root,
         family=family,
@@ -105,15 +106,15 @@ def _read_json(file: Path) -> Any:
         raise UnsupportedModel(f"{file} is not readable JSON ({error}): download it again") from error
 
 
-def _read_object(file: Path) -> dict[str, Any]:
-    """{} where there is no such file."""
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object; {} where there is no such file."""
     content = _read_json(file)
     if not isinstance(content, dict | None):
         raise UnsupportedModel(f"{file} does not hold a JSON object: download it again")
     return content or {}
 
 
-def _read_modules(file: Path) -> dict[str, str]:
+def read_modules(file: Path) -> dict[str, str]:
     """modules.json as {kind of module: its folder}; empty where there is none."""
     modules: dict[str, str] = {}
     listed = _read_json(file) or []
@@ -121,14 +122,14 @@ def _read_modules(file: Path) -> dict[str, str]:
         if not isinstance(module, dict) or not all(isinstance(module.get(field), str) for field in ("type", "path")):
             raise UnsupportedModel(f"{file} is not a list of modules with type and path: download it again")
         library, kind = module["type"].split(".")[0], module["type"].split(".")[-1]
-        if library != "sentence_transformers" or kind not in ("Transformer", "Pooling", "Normalize") or kind in modules:
-            raise UnsupportedModel(f"{file}: module {module['type']} is not supported; one Transformer, one Pooling and Normalize are")
+        if library != "sentence_transformers" or kind not in _MODULES or kind in modules:
+            raise UnsupportedModel(f"{file}: module {module['type']} is not supported; one each of {', '.join(_MODULES)} are")
         modules[kind] = module["path"]
     return modules
 
 
 def _read_pooling(file: Path, default: Pooling) -> Pooling:
-    raw = _read_object(file)
+    raw = read_object(file)
     if not raw:
         return default
     if raw.get("include_prompt") is False:
@@ -142,9 +143,9 @@ def _read_pooling(file: Path, default: Pooling) -> Pooling:
 
 def _max_tokens(root: Path, positions: int) -> int:
     """max_seq_length where sentence_bert_config.json gives it, else the tokenizer's length up to 8,192; never past the positions."""
-    stated = _read_object(root / "sentence_bert_config.json").get("max_seq_length")
+    stated = read_object(root / "sentence_bert_config.json").get("max_seq_length")
     if stated is None:
-        stated = _read_object(root / "tokenizer_config.json").get("model_max_length")
+        stated = read_object(root / "tokenizer_config.json").get("model_max_length")
         stated = min(stated, DEFAULT_MAX_TOKENS) if isinstance(stated, int | float) else DEFAULT_MAX_TOKENS
     if not isinstance(stated, int | float) or not stated >= 1:
         raise UnsupportedModel(f"{root}: the maximum length must be a positive number of tokens, not {stated!r}")

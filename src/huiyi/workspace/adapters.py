@@ -19,11 +19,12 @@ from huiyi import __version__
 from huiyi.encoding import probes, selfcheck
 from huiyi.encoding.classifier import PairClassifier
 from huiyi.encoding.encoder import LocalEncoder
-from huiyi.encoding.pairing import PairTemplate
+from huiyi.encoding.pairing import PairTemplate, template_of
 from huiyi.encoding.selfcheck import Check
 from huiyi.encoding.tokenizer import Tokenizer, query_prefix
 from huiyi.engines.adapters import MAX_RANK, Adapter, open_adapter
-from huiyi.engines.checkpoint import Checkpoint, open_checkpoint
+from huiyi.engines.checkpoint import BertConfig, Checkpoint, open_checkpoint
+from huiyi.engines.heads import Head
 from huiyi.engines.hub import locate
 from huiyi.engines.merging import merged_checkpoint, note_merge, write_merged
 from huiyi.engines.openvino import OpenVINOEngine
@@ -138,7 +139,7 @@ def adapted(base: LocalEncoder, checkpoint: Checkpoint, folder: AdapterFolder, *
             space=space,
             adapter=inputs,
             template=folder.template,
-            head=folder.head,
+            head=Head(*folder.head),
             max_tokens=folder.max_tokens,
             probability=folder.probability,
             threshold=folder.calibration.threshold if folder.calibration else 0.0,
@@ -163,6 +164,14 @@ def tokenizer_of(checkpoint: Checkpoint, prompts: dict[str, str] | None = None) 
         prompts=checkpoint.prompts if prompts is None else prompts,
         pooling=checkpoint.pooling,
     )
+
+
+def template_for(checkpoint: Checkpoint, tokenizer: Tokenizer, token_types: bool) -> PairTemplate:
+    """How its kind of model reads two texts. token_types: whether the second one has a type of its own, where the model has two."""
+    config = checkpoint.config
+    doubled = isinstance(config, BertConfig) and config.position_offset > 0  # RoBERTa and XLM-R
+    typed = token_types and isinstance(config, BertConfig) and config.type_vocab_size > 1
+    return template_of(tokenizer, doubled=doubled, token_types=typed)
 
 
 def adapter_checks(checkpoint: Checkpoint, adapter: Adapter, threads: int | None = None) -> tuple[Check, ...]:

@@ -17,6 +17,7 @@ from huiyi.encoding import probes, selfcheck
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.selfcheck import Check, Comparison
 from huiyi.engines.checkpoint import open_checkpoint
+from huiyi.engines.heads import Purpose, purpose, require_embedding
 from huiyi.engines.hub import locate, pulled
 from huiyi.engines.openvino import OpenVINOEngine, resolve_precision
 from huiyi.errors import InvalidInput
@@ -48,11 +49,12 @@ class ModelInfo:
     """What a model folder holds. weights_mb: of the weights alone, by precision, 10^6 bytes; precision, threads: what auto means here.
 
     dimensions: the widths that a vector may be cut to, as text. longest_tokens: what max_tokens may be raised to.
-    licence: as the folder's README states it, None where it does not.
+    licence: as the folder's README states it, None where it does not. task: embedding where the folder does not say otherwise.
     """
 
     name: str
     path: str
+    task: Purpose
     family: str
     parameters: int
     weights_mb: dict[str, int]
@@ -93,7 +95,9 @@ def load(
 ) -> Model:
     """As `huiyi.load`. offline: a name that was not pulled before is refused, not downloaded."""
     name = named(name_or_path)
-    checkpoint = open_checkpoint(locate(name, offline=offline)).up_to(max_tokens)
+    path = locate(name, offline=offline)
+    require_embedding(path, name)
+    checkpoint = open_checkpoint(path).up_to(max_tokens)
     tokenizer = tokenizer_of(checkpoint)
     put_on = open_folder(Path(adapter), checkpoint) if adapter is not None else None
     engine = OpenVINOEngine(checkpoint, precision, threads, settings.home() / "cache" / "weights")
@@ -133,6 +137,7 @@ def model_info(name_or_path: str | None = None, *, offline: bool = False) -> Mod
     return ModelInfo(
         name=name,
         path=str(folder),
+        task=purpose(folder, name) or "embedding",
         family=checkpoint.family,
         parameters=parameters,
         weights_mb={precision: round(parameters * size / 1e6) for precision, size in (("fp32", 4), ("bf16", 2), ("int8", 1))},

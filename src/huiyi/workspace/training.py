@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from huiyi.encoding.pairing import PairTemplate, template_of
+from huiyi.encoding.pairing import PairTemplate
 from huiyi.encoding.tokenizer import DEFAULT_TASK, Tokenizer
-from huiyi.engines.checkpoint import BertConfig, Checkpoint, Pooling, open_checkpoint
+from huiyi.engines.checkpoint import Checkpoint, Pooling, open_checkpoint
 from huiyi.engines.hub import locate
 from huiyi.errors import Conflict, InvalidInput, MissingExtra
 from huiyi.sources.outputs import replacing
@@ -26,6 +26,7 @@ from huiyi.training.leaks import keys, without_leaks
 from huiyi.training.memory import Estimate, available_bytes, estimate, require_room
 from huiyi.training.runs import Run, Settings, card, plain
 from huiyi.training.runs import settings_of as settings_of
+from huiyi.workspace.adapters import template_for
 from huiyi.workspace.examples import Reader
 from huiyi.workspace.models import named
 
@@ -348,13 +349,6 @@ def tokenizer_of(checkpoint: Checkpoint, max_tokens: int) -> Tokenizer:
         prompts=checkpoint.prompts,
         pooling=checkpoint.pooling,
     )
-
-
-def template_for(checkpoint: Checkpoint, tokenizer: Tokenizer, token_types: bool) -> PairTemplate:
-    config = checkpoint.config
-    doubled = isinstance(config, BertConfig) and config.position_offset > 0  # RoBERTa and XLM-R
-    typed = token_types and isinstance(config, BertConfig) and config.type_vocab_size > 1
-    return template_of(tokenizer, doubled=doubled, token_types=typed)
 
 
 def held_out(examples: Split, folds: int = HELD_FOLDS) -> tuple[Split, Split]:
