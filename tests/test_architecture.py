@@ -53,7 +53,7 @@ MAY_IMPORT = {
     },
     "server": {"errors", "types", "settings", "serving", "workspace", "__init__"},
     "console": {"errors", "types", "settings", "charts", "workspace", "__init__"},
-    "cli": {"errors", "types", "settings", "model", "serving", "workspace", "server", "__init__"},
+    "cli": {"errors", "types", "settings", "charts", "model", "serving", "workspace", "server", "__init__"},
     "__init__": {"errors", "types", "collection", "model", "vectorizer", "workspace"},
     "__main__": {"cli"},
 }
@@ -72,7 +72,7 @@ ONLY_IN = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "fastapi": ("server/",),
-    "starlette": ("server/",),
+    "starlette": ("server/", "console/"),
     "uvicorn": ("server/",),
     "orjson": ("server/",),
     "prometheus_client": ("server/",),

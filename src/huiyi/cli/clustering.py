@@ -1,13 +1,12 @@
 """`huiyi cluster` and `huiyi topics`: the topics of a file or a collection, and what a person makes of them."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from huiyi.cli import options
-from huiyi.cli.printing import Meter, note, print_json
+from huiyi.cli.printing import Meter, note, print_json, print_table
 
 if TYPE_CHECKING:
     from huiyi.workspace import ClusteredFile, TopicRun
@@ -98,15 +97,12 @@ def cluster(
 
 
 def _print(result: "ClusteredFile") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("topic", "name", "rows", "share", "stability", "words", "", box=None, padding=(0, 2, 0, 0))
+    rows = []
     for topic in result.topics[:SHOWN]:
         firm = "–" if topic.stability is None else f"{topic.stability:.2f}"
-        row = (topic.name, f"{topic.rows:,}", f"{100 * topic.share:.1f} %", firm, ", ".join(topic.words[:5]), topic.status)
-        table.add_row(str(topic.topic), *row)
-    Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False, emoji=False).print(table)
+        share = f"{100 * topic.share:.1f} %"
+        rows.append((str(topic.topic), topic.name, f"{topic.rows:,}", share, firm, ", ".join(topic.words[:5]), topic.status))
+    print_table(("topic", "name", "rows", "share", "stability", "words", ""), rows)
     if len(result.topics) > SHOWN:
         typer.echo(f"… and {len(result.topics) - SHOWN:,} more (--table writes all)")
     outside = f", {result.outliers:,} rows in none" if result.outliers else ""

@@ -1,13 +1,12 @@
 """`huiyi similarity`: how alike texts are, two of them, a short list, or a file of pairs."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from huiyi.cli import options
-from huiyi.cli.printing import Meter, note, print_json
+from huiyi.cli.printing import Meter, excerpt, note, print_json, print_table
 
 if TYPE_CHECKING:
     from huiyi.workspace import Matrix
@@ -114,17 +113,7 @@ def _pair(matrix: "Matrix") -> str:
 
 
 def _print_matrix(matrix: "Matrix") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "text", *(str(n) for n in range(1, len(matrix.texts) + 1)), box=None, padding=(0, 1, 0, 0))
     shown = matrix.scores if matrix.probabilities is None else matrix.probabilities
-    for number, (line, scores) in enumerate(zip(matrix.texts, shown, strict=True), 1):
-        table.add_row(str(number), _short(line), *(f"{value:.2f}" for value in scores))
-    # where no terminal sets the width, the whole matrix is written
-    Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False, emoji=False).print(table)
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 40 else f"{line[:39]}…"
+    lines = enumerate(zip(matrix.texts, shown, strict=True), 1)
+    rows = ((str(number), excerpt(line), *(f"{value:.2f}" for value in scores)) for number, (line, scores) in lines)
+    print_table(("", "text", *(str(n) for n in range(1, len(matrix.texts) + 1))), rows, gap=1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from huiyi.cli import options
-from huiyi.cli.printing import Meter, note, print_json
+from huiyi.cli.printing import Meter, excerpt, note, print_json
 
 if TYPE_CHECKING:
     from huiyi.workspace import DedupedFile, ShownPair
@@ -100,9 +100,4 @@ def _print_pairs(title: str, pairs: "tuple[ShownPair, ...]", total: int) -> None
         typer.echo(f"\n{title}: {total:,}" + (f", the first {LINES}" if total > LINES else ""))
     for pair in pairs[:LINES]:
         how = pair.remark or pair.likeness
-        typer.echo(f"  {pair.score:.3f}  {_short(pair.stays_text)}  |  {_short(pair.text)}  ({how})")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 40 else f"{line[:39]}…"
+        typer.echo(f"  {pair.score:.3f}  {excerpt(pair.stays_text)}  |  {excerpt(pair.text)}  ({how})")

@@ -1,14 +1,13 @@
 """`huiyi evaluate`: how good a model is on a file, beside baselines and beside what it is to replace."""
 
 import json as json_
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from huiyi.cli import options
-from huiyi.cli.printing import Meter, note, print_json
+from huiyi.cli.printing import Meter, excerpt, note, print_json, print_table
 
 if TYPE_CHECKING:
     from huiyi.model import Model
@@ -251,7 +250,7 @@ def data(
     if json:
         print_json(found)
     else:
-        _print_table(found.table())
+        _print_rows(found.table())
     if not model:
         note("token lengths are not counted: name a model with --model")
     if report:
@@ -310,28 +309,16 @@ def _show(result: "Evaluation", json: bool, report: Path | None) -> None:
 
 def _print(result: "Evaluation") -> None:
     typer.echo(f"{result.source}: {result.rows:,} rows; 95 % intervals in brackets")
-    _print_table(result.table())
+    _print_rows(result.table())
     for line in (result.protocol, *result.notes):
         if line:
             typer.echo(line)
     for against in result.against:
         if against.changed:
             typer.echo(f"\nmost changed from {against.name}:")
-            _print_table([[_excerpt(cell) for cell in row] for row in result.changes(against)])
+            _print_rows([[excerpt(cell) for cell in row] for row in result.changes(against)])
 
 
-def _print_table(rows: list[list[str]]) -> None:
+def _print_rows(rows: list[list[str]]) -> None:
     """The first row is the head."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0], box=None, padding=(0, 2, 0, 0))
-    for row in rows[1:]:
-        table.add_row(*row)
-    # where no terminal sets the width, lines are written whole
-    Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False, emoji=False).print(table)
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 40 else f"{line[:39]}…"
+    print_table(rows[0], rows[1:])

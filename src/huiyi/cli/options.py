@@ -9,9 +9,9 @@ import typer
 def page_with_charts(value: Path | None) -> Path | None:
     """For options that name such a page: refuses before the work what could not be written after it."""
     if value is not None:
-        from huiyi import workspace
+        from huiyi.charts import require_charts
 
-        workspace.require_charts()
+        require_charts()
     return value
 
 

@@ -5,6 +5,7 @@ Rich is imported only when it draws something.
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from time import monotonic
@@ -27,6 +28,23 @@ def print_json(result: Any) -> None:
     """A result dataclass as one JSON object; arrays as lists, scores to six digits."""
     rounded = {name: value.astype(float).round(6).tolist() if hasattr(value, "tolist") else value for name, value in asdict(result).items()}
     typer.echo(json.dumps(rounded, ensure_ascii=False))
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], gap: int = 2) -> None:
+    """Where no terminal sets the width, rows of up to 240 characters are not broken."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=None, padding=(0, gap, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False, emoji=False).print(table)
+
+
+def excerpt(text: str, longest: int = 40) -> str:
+    """On one line, `longest` characters at most."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 class Meter:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from huiyi.cli import options
-from huiyi.cli.printing import Meter, note, print_json
+from huiyi.cli.printing import Meter, excerpt, note, print_json
 
 STOPPED = "stopped; nothing was written. Give the same command again: what was embedded is remembered"
 
@@ -57,7 +57,7 @@ def summarize(
         return
     for line in found.lines:
         times = f" ×{line.times:,}" if line.times > 1 else ""
-        typer.echo(_short(line.text) if found.kind == "text" else f"{line.share:>6.1%}  {_short(line.text)}{times}")
+        typer.echo(excerpt(line.text, 300) if found.kind == "text" else f"{line.share:>6.1%}  {excerpt(line.text, 300)}{times}")
     note(f"mean cosine of all to these: {found.coverage:.2f}; to LexRank's choice {found.lexrank:.2f}, to one by lot {found.chance:.2f}")
     if found.output:
         typer.echo(f"wrote {found.output}")
@@ -132,13 +132,8 @@ def recommend(
             note(f"interactions with items that are not in {file}: {judged.unknown:,}")
     else:
         for line in found.lines:
-            typer.echo(f"{line.score:.3f}  {line.id:>6}  {_short(line.text)}  (as {line.because})")
+            typer.echo(f"{line.score:.3f}  {line.id:>6}  {excerpt(line.text, 300)}  (as {line.because})")
         if not found.lines:
             note("nothing is left to recommend: everything was named or filtered out")
         if found.output:
             typer.echo(f"wrote {found.output}")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else f"{line[:299]}…"

@@ -9,7 +9,7 @@ import typer
 
 from huiyi.cli import options
 from huiyi.cli.evaluating import roles
-from huiyi.cli.printing import Meter, duration, note, print_json
+from huiyi.cli.printing import Meter, duration, note, print_json, print_table
 
 if TYPE_CHECKING:
     from huiyi.workspace.reproducing import Reproduced
@@ -213,17 +213,11 @@ def _print(result: "TrainedModel") -> None:
 
 
 def _print_table(result: "Reproduced") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from huiyi.workspace.reproducing import table
 
     found = table(result)
-    shown = Table(*found["rows"][0], box=None)
-    for row in found["rows"]:
-        shown.add_row(*("–" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in row.values()))
-    console = Console(width=None if sys.stdout.isatty() else 240, markup=False, highlight=False, emoji=False)
-    console.print(shown)
+    cells = (["–" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in row.values()] for row in found["rows"])
+    print_table(list(found["rows"][0]), cells)
     typer.echo(found["note"])
 
 

@@ -141,7 +141,9 @@ def rms_rounded(x: Node, eps: float) -> Rounded:
 
 
 def _largest(x: Node) -> Node:
-    return ops.maximum(ops.reduce_max(ops.abs(x), ints(-1), True), scalar(1e-12))
+    # two passes that only read are quicker than one for |x| and one over it
+    both = ops.maximum(ops.reduce_max(x, ints(-1), True), ops.negative(ops.reduce_min(x, ints(-1), True)))
+    return ops.maximum(both, scalar(1e-12))
 
 
 def _on_steps(x: Node) -> Node:

@@ -2,84 +2,13 @@
 
 A module a job. Each owns the order of its job: everything that can be refused is refused before a model is loaded, and results appear
 whole or not at all. Nothing here knows of terminals or HTTP. Results are frozen dataclasses.
+
+The names are listed in `__init__.pyi`; a module is loaded with the first of its names that is used.
 """
 
-from huiyi.charts import require_charts as require_charts
-from huiyi.workspace.adapters import MergedModel as MergedModel
-from huiyi.workspace.adapters import model_merge as model_merge
-from huiyi.workspace.classifying import FittedClassifier as FittedClassifier
-from huiyi.workspace.classifying import KnownClassifiers as KnownClassifiers
-from huiyi.workspace.classifying import PredictedFile as PredictedFile
-from huiyi.workspace.classifying import Suggestions as Suggestions
-from huiyi.workspace.classifying import classify_fit as classify_fit
-from huiyi.workspace.classifying import classify_list as classify_list
-from huiyi.workspace.classifying import classify_predict as classify_predict
-from huiyi.workspace.classifying import classify_suggest as classify_suggest
-from huiyi.workspace.classifying import load_classifier as load_classifier
-from huiyi.workspace.clustering import ClusteredFile as ClusteredFile
-from huiyi.workspace.clustering import Topic as Topic
-from huiyi.workspace.clustering import cluster_file as cluster_file
-from huiyi.workspace.collections import BackedUp as BackedUp
-from huiyi.workspace.collections import CollectionInfo as CollectionInfo
-from huiyi.workspace.collections import CollectionList as CollectionList
-from huiyi.workspace.collections import Deleted as Deleted
-from huiyi.workspace.collections import Exported as Exported
-from huiyi.workspace.collections import Restored as Restored
-from huiyi.workspace.collections import ShownCollection as ShownCollection
-from huiyi.workspace.collections import collection_backup as collection_backup
-from huiyi.workspace.collections import collection_check as collection_check
-from huiyi.workspace.collections import collection_delete as collection_delete
-from huiyi.workspace.collections import collection_export as collection_export
-from huiyi.workspace.collections import collection_list as collection_list
-from huiyi.workspace.collections import collection_restore as collection_restore
-from huiyi.workspace.collections import collection_show as collection_show
-from huiyi.workspace.collections import open_collection as open_collection
-from huiyi.workspace.collections import reindex as reindex
-from huiyi.workspace.comparing import Matrix as Matrix
-from huiyi.workspace.comparing import ScoredFile as ScoredFile
-from huiyi.workspace.comparing import similarity as similarity
-from huiyi.workspace.comparing import similarity_file as similarity_file
-from huiyi.workspace.comparing import similarity_list as similarity_list
-from huiyi.workspace.duplicates import DedupedFile as DedupedFile
-from huiyi.workspace.duplicates import ShownPair as ShownPair
-from huiyi.workspace.duplicates import dedup_file as dedup_file
-from huiyi.workspace.embedding import EmbeddedFile as EmbeddedFile
-from huiyi.workspace.embedding import embed_file as embed_file
-from huiyi.workspace.evaluating import Evaluation as Evaluation
-from huiyi.workspace.evaluating import Setup as Setup
-from huiyi.workspace.evaluating import evaluate_classification as evaluate_classification
-from huiyi.workspace.evaluating import evaluate_clustering as evaluate_clustering
-from huiyi.workspace.evaluating import evaluate_retrieval as evaluate_retrieval
-from huiyi.workspace.evaluating_pairs import evaluate_pairs as evaluate_pairs
-from huiyi.workspace.examples import Reader as Reader
-from huiyi.workspace.examples import read_training as read_training
-from huiyi.workspace.indexing import Indexed as Indexed
-from huiyi.workspace.indexing import index as index
-from huiyi.workspace.inspecting import DataReport as DataReport
-from huiyi.workspace.inspecting import evaluate_data as evaluate_data
-from huiyi.workspace.models import CheckedModel as CheckedModel
-from huiyi.workspace.models import KnownModel as KnownModel
-from huiyi.workspace.models import KnownModels as KnownModels
-from huiyi.workspace.models import ModelInfo as ModelInfo
-from huiyi.workspace.models import load as load
-from huiyi.workspace.models import model_check as model_check
-from huiyi.workspace.models import model_info as model_info
-from huiyi.workspace.models import model_list as model_list
-from huiyi.workspace.models import model_pull as model_pull
-from huiyi.workspace.naming import namer as namer
-from huiyi.workspace.opened import OpenCollections as OpenCollections
-from huiyi.workspace.recommending import EvaluatedRecommendations as EvaluatedRecommendations
-from huiyi.workspace.recommending import RecommendedFile as RecommendedFile
-from huiyi.workspace.recommending import evaluate_recommend as evaluate_recommend
-from huiyi.workspace.recommending import recommend_file as recommend_file
-from huiyi.workspace.serving import load_adapter as load_adapter
-from huiyi.workspace.serving import serve as serve
-from huiyi.workspace.summaries import SummarizedFile as SummarizedFile
-from huiyi.workspace.summaries import summarize_file as summarize_file
-from huiyi.workspace.texts import Load as Load
-from huiyi.workspace.texts import Loader as Loader
-from huiyi.workspace.texts import Progress as Progress
-from huiyi.workspace.topic_runs import TopicRun as TopicRun
-from huiyi.workspace.topic_runs import topics_list as topics_list
-from huiyi.workspace.topic_runs import topics_merge as topics_merge
-from huiyi.workspace.topic_runs import topics_rename as topics_rename
+from typing import Any
+
+import lazy_loader
+
+__getattr__: Any
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
