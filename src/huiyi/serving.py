@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from huiyi.encoding.cache import CachedEncoder, CacheStats
 from huiyi.encoding.classifier import PairClassifier, log_odds
-from huiyi.encoding.encoder import LocalEncoder, checked_ids, clip
+from huiyi.encoding.encoder import LocalEncoder, Side, checked_ids, clip
+from huiyi.encoding.reranker import Reranker
 from huiyi.encoding.scheduler import Stats
 from huiyi.errors import InvalidInput, TooLarge, TooLong, Unavailable
 from huiyi.types import Embedded, Floats, Ids, Kind
@@ -43,7 +44,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """Of n pairs. scores: log odds of meaning the same; probabilities; tokens, as the model saw them: [n] each."""
+    """Of n pairs. scores: log odds of meaning the same, or of the second answering the first; probabilities; tokens, as the model saw them:
+    [n] each."""
 
     scores: NDArray[np.float64]
     probabilities: NDArray[np.float64]
@@ -73,7 +75,8 @@ class Served:
         self.origin = origin
         self.name, self.aliases = name, tuple(aliases)
         self.base, self.adapting = base, adapting
-        self.is_classifier = isinstance(local, PairClassifier)
+        self.is_reranker = isinstance(local, Reranker)
+        self.is_classifier = isinstance(local, PairClassifier) and not self.is_reranker
         self.dim, self.max_tokens, self.space = local.dim, local.max_tokens, local.space
         self.max_request_tokens = max_request_tokens
         self._local, self._tokenizer, self._cached = local, local.tokenizer, cached
@@ -127,27 +130,35 @@ class Served:
         truncate: "end" cuts pairs that are too long as in training; "none" refuses them. Raises InvalidInput and TooLong, which name the
         pair, TooLarge and CancelledError as `token_ids`.
         """
-        assert isinstance(self._local, PairClassifier)
-        self._refuse_unloaded()
-        rows: list[Ids] = []
-        total = 0
-        for part in _parts([*map("".join, zip(first, second, strict=True))]):
-            if cancelled is not None and cancelled.is_set():
-                raise CancelledError
-            side = None if truncate == "none" else truncate
+        local = self._local
+        assert isinstance(local, PairClassifier)
+
+        def rows(part: range, side: Side | None) -> list[Ids]:
             sides = ([clip(text, side) for text in texts[part.start : part.stop]] for texts in (first, second))
-            try:
-                made = self._local.pair_ids(*sides, truncate=side)
-            except InvalidInput as error:
-                if named := re.match(r"text (\d+)", str(error)):
-                    raise type(error)(f"pair {part.start + int(named[1])}{str(error)[named.end() :]}") from error
-                raise
-            rows += made
-            total += sum(map(len, made))
-            self._refuse_many(total)
-        logits = self._local.logits_of(rows, cancelled=cancelled)
-        scores = log_odds(logits)
-        return ScoredPairs(scores, self._local.probability(scores), np.array([len(row) for row in rows], np.int64))
+            return local.pair_ids(*sides, truncate=side)
+
+        return self._scored(local, [*map("".join, zip(first, second, strict=True))], "pair", rows, truncate, cancelled)
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        instruction: str | None = None,
+        truncate: Truncate = "none",
+        cancelled: threading.Event | None = None,
+    ) -> ScoredPairs:
+        """Of a reranker: how probable it is that each document answers the query.
+
+        instruction, truncate: as in `Reranker.relevance`. Raises what `score_pairs` raises, naming the document.
+        """
+        local = self._local
+        assert isinstance(local, Reranker)
+
+        def rows(part: range, side: Side | None) -> list[Ids]:
+            texts = [clip(text, side) for text in documents[part.start : part.stop]]
+            return local.rows(clip(query, side), texts, instruction, truncate=side)
+
+        return self._scored(local, [query + text for text in documents], "document", rows, truncate, cancelled)
 
     def width(self, dimensions: int | None) -> int:
         """As `LocalEncoder.width`; raises InvalidInput for a pair classifier, which has no vectors."""
@@ -172,6 +183,34 @@ class Served:
     def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
         """As `Scheduler.close`."""
         (self._cached or self._local).close(drain, timeout_s)
+
+    def _scored(
+        self,
+        local: PairClassifier,
+        joined: Sequence[str],
+        what: str,
+        rows_of: Callable[[range, Side | None], list[Ids]],
+        truncate: Truncate,
+        cancelled: threading.Event | None,
+    ) -> ScoredPairs:
+        """joined: as long as the pairs are. what: an error's "text 3" is called. rows_of: token ids of some of them."""
+        self._refuse_unloaded()
+        rows: list[Ids] = []
+        total = 0
+        for part in _parts(joined):
+            if cancelled is not None and cancelled.is_set():
+                raise CancelledError
+            try:
+                made = rows_of(part, None if truncate == "none" else truncate)
+            except InvalidInput as error:
+                if named := re.match(r"text (\d+)", str(error)):
+                    raise type(error)(f"{what} {part.start + int(named[1])}{str(error)[named.end() :]}") from error
+                raise
+            rows += made
+            total += sum(map(len, made))
+            self._refuse_many(total)
+        scores = log_odds(local.logits_of(rows, cancelled=cancelled))
+        return ScoredPairs(scores, local.probability(scores), np.array([len(row) for row in rows], np.int64))
 
     def _refuse_many(self, tokens: int) -> None:
         if tokens > self.max_request_tokens:

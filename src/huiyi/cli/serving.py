@@ -31,6 +31,10 @@ EXAMPLES = """
   }});
   const vector = (await answer.json()).data[0].embedding;
 """
+RERANK_EXAMPLE = """
+  curl {url}/v1/rerank -H 'Content-Type: application/json'{curl_key} \\
+    -d '{{"model": "{model}", "query": "Where is my parcel?", "documents": ["Track it with its number.", "We are hiring."]}}'
+"""
 
 
 def serve(
@@ -41,6 +45,10 @@ def serve(
     served_model_name: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Name that clients use, one a model, in their order. [default: the name, a folder's last part]"),
+    ] = None,
+    rerank_model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Reranker for /v1/rerank, by name or folder; again for more. [default: none, cosines answer]"),
     ] = None,
     adapter: Annotated[
         list[str] | None,
@@ -105,6 +113,7 @@ def serve(
         max_request_tokens=max_request_tokens,
         offline=offline,
         adapters=adapter or (),
+        rerankers=rerank_model or (),
         say=note,
     )
     port = bound.getsockname()[1]
@@ -117,11 +126,12 @@ def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None",
     url = f"http://{name}:{port}"
     for model in models:
         also = f" (also {', '.join(model.aliases)})" if model.aliases else ""
-        what = "probabilities of pairs" if model.is_classifier else f"{model.dim} numbers a vector"
+        vectors = f"{model.dim} numbers a vector"
+        what = "scores for /v1/rerank" if model.is_reranker else "probabilities of pairs" if model.is_classifier else vectors
         beside = f", an adapter of {model.base}" if model.base else ""
         typer.echo(f"{model.name}{also}: {what}, up to {model.max_tokens:,} tokens{beside}")
     typer.echo(
-        EXAMPLES.format(
+        (RERANK_EXAMPLE if models[0].is_reranker else EXAMPLES).format(
             url=url,
             model=models[0].name,
             curl_key=' -H "Authorization: Bearer $HUIYI_API_KEY"' if keys else "",

@@ -1,4 +1,4 @@
-"""`/v1/similarity` and `/v1/rerank`: scores in the place of vectors. A score is a cosine, higher is more alike."""
+"""`/v1/similarity` and `/v1/rerank`: scores in the place of vectors: cosines, or what a model of pairs says. Higher is more alike."""
 
 from typing import Annotated, Any, Literal
 
@@ -61,7 +61,7 @@ class SimilarityResponse(BaseModel):
 
 
 class RerankRequest(Body):
-    model: Model = None
+    model: Annotated[str | None, Field(description="A served name or alias; default the only reranker, else the only model.")] = None
     query: str
     documents: Annotated[list[Document], Field(min_length=1)]
     top_n: Annotated[int | None, Field(ge=1, description="How many to give back; default all.")] = None
@@ -75,7 +75,7 @@ class RerankedDocument(BaseModel):
 
 
 class Reranked(BaseModel):
-    """index: of the document in the request. document: null unless return_documents."""
+    """index: of the document in the request. relevance_score: higher is better, see above. document: null unless return_documents."""
 
     index: int
     relevance_score: float
@@ -95,6 +95,8 @@ async def similarity(body: SimilarityRequest, request: Request) -> SimilarityRes
     """Cosines of pairs, or of one text with many; of a pair classifier probabilities. Both sides are taken as they stand."""
     desk = desk_of(request)
     model = desk.model(body.model)
+    if model.is_reranker:
+        raise WrongField(f"model: {model.name} is a reranker and compares no texts; ask it at /v1/rerank", "model")
     if body.pairs is not None and body.text is None and body.others is None:
         texts = [text for pair in body.pairs for text in pair]
     elif body.pairs is None and body.text is not None and body.others is not None:
@@ -127,14 +129,20 @@ async def _probabilities(desk: Desk, request: Request, model: Served, body: Simi
 async def rerank(body: RerankRequest, request: Request) -> RerankResponse:
     """In the shape of Cohere's and Jina's, best first.
 
-    There is no cross-encoder behind this yet: `relevance_score` is the cosine of the query's and the document's vectors.
+    `relevance_score` is a reranker's probability that the document answers the query; of an embedding model, which answers where no
+    reranker is served, the cosine of the two vectors.
     """
     desk = desk_of(request)
-    model = desk.model(body.model)
-    query = Inputs([body.query], "query", body.instruction, body.truncate)
-    made = await desk.embed(request, model, query, Inputs(body.documents, truncate=body.truncate))
-    scores = _cosines(made.vectors[:1], made.vectors[1:])
-    best = np.argsort(-np.array(scores), kind="stable")[: body.top_n].tolist()
+    model = desk.reranker(body.model)
+    if model.is_reranker:
+        scored = await desk.rerank(request, model, body.query, body.documents, body.instruction, body.truncate)
+        scores, keys, tokens = scored.probabilities.tolist(), scored.scores, scored.tokens
+    else:
+        query = Inputs([body.query], "query", body.instruction, body.truncate)
+        made = await desk.embed(request, model, query, Inputs(body.documents, truncate=body.truncate))
+        scores, tokens = _cosines(made.vectors[:1], made.vectors[1:]), made.tokens
+        keys = np.array(scores)
+    best = np.argsort(-keys, kind="stable")[: body.top_n].tolist()
     results = [
         Reranked(
             index=at,
@@ -143,7 +151,7 @@ async def rerank(body: RerankRequest, request: Request) -> RerankResponse:
         )
         for at in best
     ]
-    return RerankResponse(model=model.name, results=results, usage=_usage(made.tokens))
+    return RerankResponse(model=model.name, results=results, usage=_usage(tokens))
 
 
 def _cosines(left: Floats, right: Floats) -> list[float]:

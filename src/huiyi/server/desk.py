@@ -42,11 +42,13 @@ class Desk:
         self._coming: set[str] = set()
 
     def model(self, name: str | None) -> Served:
-        """The model called so, or the only one. Raises UnknownModel, and WrongField where none of several is named."""
+        """The model called so, or the only one that is no reranker. UnknownModel, and WrongField where none of several is named."""
         listed = ", ".join(model.name for model in self.models)
-        bases = [model for model in self.models if model.base is None]
+        bases = [model for model in self.models if model.base is None and not model.is_reranker]
         if name is None and len(bases) > 1:
             raise WrongField(f"model: say which one; served here: {listed}", "model")
+        if name is None and not bases:
+            raise UnknownModel(f"no embedding model is served here, only for /v1/rerank: {listed}")
         if name is None:
             return bases[0]
         by_alias = {alias: model for model in reversed(self.models) for alias in model.aliases}
@@ -74,6 +76,22 @@ class Desk:
         self._refuse_many(2 * len(first))
         scored = await self._room.run(request, lambda cancelled: model.score_pairs(first, second, truncate, cancelled))
         self._count(model, 2 * len(first), int(scored.tokens.sum()))
+        return scored
+
+    def reranker(self, name: str | None) -> Served:
+        """The model called so, else the only reranker; where there is none, the only model. Raises what `model` raises."""
+        rerankers = [model for model in self.models if model.is_reranker]
+        if name is None and len(rerankers) > 1:
+            raise WrongField(f"model: say which one; rerankers here: {', '.join(model.name for model in rerankers)}", "model")
+        return rerankers[0] if name is None and rerankers else self.model(name)
+
+    async def rerank(
+        self, request: Request, model: Served, query: str, documents: list[str], instruction: str | None, truncate: Truncate
+    ) -> ScoredPairs:
+        """As `Served.rerank`. Raises what that and the waiting room raise."""
+        self._refuse_many(1 + len(documents))
+        scored = await self._room.run(request, lambda cancelled: model.rerank(query, documents, instruction, truncate, cancelled))
+        self._count(model, 1 + len(documents), int(scored.tokens.sum()))
         return scored
 
     async def load_adapter(self, request: Request, name: str, base: str | None) -> Served:

@@ -100,9 +100,10 @@ class EmbeddingResponse(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """task: embedding, or pair-classifier, which /v1/similarity alone can use. dimensions: of a full vector, null where there is none.
+    """task: embedding; pair-classifier, which /v1/similarity alone can use; or reranker, for /v1/rerank.
 
-    max_tokens: of a text, or of a pair. space: which vectors may be compared. parent: of an adapter, the model that it changes.
+    dimensions: of a full vector, null where there is none. max_tokens: of a text, or of a pair. space: which vectors may be compared.
+    parent: of an adapter, the model that it changes.
     """
 
     id: str
@@ -110,7 +111,7 @@ class ModelCard(BaseModel):
     created: int
     owned_by: str
     aliases: list[str]
-    task: Literal["embedding", "pair-classifier"]
+    task: Literal["embedding", "pair-classifier", "reranker"]
     parent: str | None
     dimensions: int | None
     max_tokens: int
@@ -158,9 +159,9 @@ def card(desk: Desk, name: str) -> ModelCard:
         created=desk.started,
         owned_by="huiyi",
         aliases=list(found.aliases),
-        task="pair-classifier" if found.is_classifier else "embedding",
+        task="reranker" if found.is_reranker else "pair-classifier" if found.is_classifier else "embedding",
         parent=found.base,
-        dimensions=None if found.is_classifier else found.dim,
+        dimensions=None if found.is_classifier or found.is_reranker else found.dim,
         max_tokens=found.max_tokens,
         space=found.space,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from huiyi import __version__, settings
+from huiyi.collection import lasting
 from huiyi.encoding import selfcheck
 from huiyi.encoding.cache import CachedEncoder
 from huiyi.encoding.classifier import PairClassifier
@@ -18,6 +19,7 @@ from huiyi.errors import InvalidInput, ModelFailed, NotFound, UnsupportedModel
 from huiyi.serving import Origin, Served
 from huiyi.workspace.adapters import adapted, open_folder, require_effect
 from huiyi.workspace.models import load, named, published_sha256
+from huiyi.workspace.reranking import load_reranker
 
 ADAPTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -33,19 +35,21 @@ def serve(
     max_request_tokens: int = 300_000,
     offline: bool = False,
     adapters: Sequence[str] = (),
+    rerankers: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Served]:
-    """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL.
+    """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL, which may be unset where rerankers are named.
 
     A folder is served under its last part, a hub's name under itself with its last part as an alias. served_names: names in the place of
-    those, in the order of `models`. max_tokens: longest text; default each folder's own. cache: keep vectors in
-    HUIYI_HOME/cache/vectors. adapters: NAME=DIR each, served under NAME beside the first of the models that it fits. Raises what `load`
-    raises, ModelFailed when vectors are not what a model's folder means.
+    those, in the order of `models` and then `rerankers`, which answer /v1/rerank. max_tokens: longest text of an embedding model;
+    default each folder's own. cache: keep vectors in HUIYI_HOME/cache/vectors. adapters: NAME=DIR each, served under NAME beside the first
+    of the models that it fits. Raises what `load` and `load_reranker` raise, ModelFailed when vectors are not what a model's folder means.
     """
-    names = [named(None)] if not models else list(models)
-    if len(served_names) > len(names):
-        raise InvalidInput(f"{len(served_names)} served names for {len(names)} models; give one for each, in their order")
-    known = [_served_under(name) for name in names]
+    alone = bool(rerankers) and settings.default_model() is None
+    names = list(models) if models or alone else [named(None)]
+    if len(served_names) > len(names) + len(rerankers):
+        raise InvalidInput(f"{len(served_names)} served names for {len(names) + len(rerankers)} models; give one for each, in their order")
+    known = [_served_under(name) for name in (*names, *rerankers)]
     known[: len(served_names)] = [(name, ()) for name in served_names]
     twice = {name for name, _ in known if [other for other, _ in known].count(name) > 1}
     if twice:
@@ -53,13 +57,13 @@ def serve(
     put_on = _named_folders(adapters, {known_as for name, aliases in known for known_as in (name, *aliases)})
     served: list[Served] = []
     try:
-        for name, (under, aliases) in zip(names, known, strict=True):
+        for name, (under, aliases) in zip(names, known[: len(names)], strict=True):
             folder = locate(name, offline=offline)
             model = load(str(folder), precision, threads, max_tokens=max_tokens)
             encoder, checkpoint = cast(LocalEncoder, model.encoder), open_checkpoint(folder).up_to(max_tokens)
             resolved = resolve_precision(precision)
             variant = f"{resolved} {__version__}" if cache else None
-            origin = Origin(_lasting(name), precision, max_tokens)
+            origin = Origin(lasting(name), precision, max_tokens)
             adapting = _Adapting(under, encoder, checkpoint, variant, max_request_tokens, origin)
             served.append(
                 Served(
@@ -77,6 +81,9 @@ def serve(
             if not report.ok:
                 found = "; ".join(f"{check.name} {check.value} {check.limit} {check.note}".strip() for check in report.failed)
                 raise ModelFailed(f"{name} does not give the vectors that its folder means ({found}); see `huiyi model check`")
+        for name, (under, aliases) in zip(rerankers, known[len(names) :], strict=True):
+            reranker = load_reranker(name, precision, threads, offline=offline, say=say)
+            served.append(Served(under, reranker, aliases=aliases, max_request_tokens=max_request_tokens))
         for name, folder in put_on.items():
             say(f"{name}: looking at the adapter in {folder}")
             served.append(_put_on_first(served[: len(names)], name, folder))
@@ -147,11 +154,6 @@ def _put_on_first(models: Sequence[Served], name: str, folder: Path) -> Served:
             except UnsupportedModel as error:
                 refusals.append(error)
     raise refusals[0] if refusals else InvalidInput("no model is served here to which an adapter could belong")
-
-
-def _lasting(name: str) -> str:
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _served_under(name: str) -> tuple[str, tuple[str, ...]]:
