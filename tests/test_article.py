@@ -5,14 +5,17 @@ what is beyond them is listed with each promise and has to fail, with the figure
 """
 
 import os
+import sys
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
 import huiyi
-from conftest import minilm_folder
+from conftest import REPOSITORY, minilm_folder
 from huiyi.model import Model
+from huiyi.tasks import Classifier
 
 NAMED = os.environ.get("HUIYI_TEST_MODEL")
 
@@ -129,3 +132,15 @@ def test_a_sentence_is_nearer_to_itself_in_three_languages_than_to_another_sente
     scores = model.similarity(model.encode(one), model.encode(one + another))
     same, other = scores[:, :3].min(), scores[:, 3:].max()
     promise(model, same > other, f"as little as {same:.2f} with itself, up to {other:.2f} with another", beyond)
+
+
+@pytest.mark.parametrize("language", ["es", "ar", "zh"])
+def test_labels_given_in_english_sort_texts_in_another_language(model: Model, language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four classes, four examples each, eight texts, all written for this; benchmarks/bench_classify.py has the figures."""
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "benchmarks"), *sys.path])
+    from bench_classify import EXAMPLES, LANGUAGES, TRUTH
+
+    examples = [text for texts in EXAMPLES.values() for text in texts]
+    classifier = Classifier().fit(model.encode(examples), np.repeat(list(EXAMPLES), 4))
+    right = int((classifier.predict(model.encode(LANGUAGES[language].split("|"))) == TRUTH).sum())
+    promise(model, right >= 7, f"{right} of {len(TRUTH)} texts sorted as their labels in English say", "minilm, starter")
