@@ -291,9 +291,13 @@ def embed(model: Model, texts: Sequence[str], kind: Kind, instruction: str | Non
 def facts_of(model: Model, instruction: str | None, dimensions: int | None) -> Facts:
     """What a new collection of this model is."""
     probes = embed(model, FEW, "document", dimensions=dimensions).vectors
-    folder = Path(model.name).expanduser()
-    name = str(folder.resolve()) if folder.is_dir() else model.name  # it will be asked for from other places
-    return Facts(name, model.encoder.space, precision_of(model), probes.shape[1], instruction, probes)
+    return Facts(lasting(model.name), model.encoder.space, precision_of(model), probes.shape[1], instruction, probes)
+
+
+def lasting(model: str) -> str:
+    """The name of a model; of a folder its whole path, since it will be asked for from other places."""
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if any((folder / name).is_file() for name in ("config.json", "modules.json")) else model
 
 
 def precision_of(model: Model) -> str:

@@ -52,6 +52,8 @@ from .indexing import Indexed as Indexed
 from .indexing import index as index
 from .inspecting import DataReport as DataReport
 from .inspecting import evaluate_data as evaluate_data
+from .jobfile import Job as Job
+from .jobs import Jobs as Jobs
 from .models import CheckedModel as CheckedModel
 from .models import KnownModel as KnownModel
 from .models import KnownModels as KnownModels
@@ -63,6 +65,7 @@ from .models import model_list as model_list
 from .models import model_pull as model_pull
 from .naming import namer as namer
 from .opened import OpenCollections as OpenCollections
+from .opened import model_of as model_of
 from .recommending import EvaluatedRecommendations as EvaluatedRecommendations
 from .recommending import RecommendedFile as RecommendedFile
 from .recommending import evaluate_recommend as evaluate_recommend

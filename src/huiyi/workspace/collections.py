@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from huiyi import settings
-from huiyi.collection import Added, Collection, Filtering, Reindexed, facts_of, require_same_space
+from huiyi.collection import Added, Collection, Filtering, Reindexed, facts_of, lasting, require_same_space
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.sources.outputs import replacing, require_place, table_format, write_table
@@ -297,14 +297,8 @@ def _loader(model: Model | str | Path | None, facts: Facts | None, load: Callabl
     if isinstance(model, Model):
         return lambda: model
     if model is not None:
-        return lambda: load(_lasting(str(model)))
+        return lambda: load(lasting(str(model)))
     return lambda: load(facts.model if facts else None)
-
-
-def _lasting(model: str) -> str:
-    """A folder by its whole path, since the collection remembers it."""
-    path = Path(model).expanduser()
-    return str(path.resolve()) if path.is_dir() else model
 
 
 def _lasting_store(store: str | None) -> str | None:
@@ -352,6 +346,12 @@ def existing_store(name: str, home: str | Path | None = None) -> Store:
 def store_kind(name: str, home: str | Path | None = None) -> str:
     """local, milvus or pinecone."""
     return _where(name, home).partition(":")[0]
+
+
+def is_for_one_process(name: str, home: str | Path | None = None) -> bool:
+    """Whether it lies in a Milvus Lite file, which two processes cannot have open."""
+    kind, _, address = _where(name, home).partition(":")
+    return kind == "milvus" and (not address or address.endswith(".db"))
 
 
 def _where(name: str, home: str | Path | None) -> str:

@@ -6,6 +6,7 @@ processes may write. Knows no HTTP; blocks, so an event loop calls it in a threa
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,17 @@ from huiyi.errors import Conflict, NotFound, Unavailable
 from huiyi.model import Model
 from huiyi.serving import Served
 from huiyi.stores.store import Facts
-from huiyi.workspace.collections import Deleted, canonical, collection_delete, existing_store, open_collection, store_kind
+from huiyi.workspace.collections import (
+    Deleted,
+    canonical,
+    collection_delete,
+    existing_store,
+    is_for_one_process,
+    open_collection,
+    store_kind,
+)
 
+LEAVE_S = 30.0  # for those who use a collection that has to be closed now
 MOST_OPEN = 32  # a collection's image takes memory; the one that was not used for longest is closed
 
 T = TypeVar("T")
@@ -51,6 +61,7 @@ class OpenCollections:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()  # around entries
         self._opening = [threading.Lock() for _ in range(64)]  # around opening one of them, by name
+        self._lent: set[str] = set()
         self._closed = False
 
     def run(self, name: str, work: Callable[[Collection], T]) -> T:
@@ -95,6 +106,27 @@ class OpenCollections:
             entry = self._entries.get(key)
         if entry:
             self._retire(key, entry)
+
+    @contextmanager
+    def lent(self, name: str) -> Iterator[None]:
+        """Meanwhile a process of ours works on the collection. All go on reading and writing, but in a Milvus Lite file."""
+        key = canonical(name)
+        if not is_for_one_process(key, self.home):
+            yield
+            return
+        with self._lock:
+            self._lent.add(key)
+            entry = self._entries.get(key)
+        if entry:
+            self._retire(key, entry)
+            end = time.monotonic() + LEAVE_S
+            while entry.users and time.monotonic() < end:
+                time.sleep(0.05)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent.discard(key)
 
     def model_for(self, name: str, facts: Facts) -> Served:
         """The model that gives the vectors of the collection: by its digest, else by the probe texts. Conflict where there is none."""
@@ -150,6 +182,8 @@ class OpenCollections:
                 return entry
 
     def _opened(self, key: str) -> _Entry:
+        if key in self._lent:
+            raise Unavailable(f"a job has {key}, a Milvus Lite file, which is for one process at a time; ask again when it has ended")
         store = existing_store(key, self.home)
         entry = _Entry(Collection(key, store, lambda: self._model(key, entry)), store_kind(key, self.home) == "local", users=1)
         with self._lock:
