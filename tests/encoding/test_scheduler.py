@@ -252,6 +252,42 @@ def test_lists_and_single_callers_share_batches():
     assert engine.calls == [[3], [9] * 6]
 
 
+def test_a_question_does_not_wait_for_a_list_of_passages_that_came_just_before_it(monkeypatch):
+    monkeypatch.setattr(scheduler_module, "GIVES_WAY_S_PER_TOKEN", 100.0)  # just before: on any machine
+    engine, scheduler, plug = plugged(max_batch_tokens=180, long_tokens=512)
+    rows: list[Floats] = []
+    passages = in_thread(lambda: scheduler.run([ids_of_length(180)] * 3, rows.append))
+    until(lambda: scheduler.stats().waiting_texts == 3)
+    question = scheduler.submit(ids_of_length(18))
+    engine.gate.set()
+    results([plug, question])
+    passages.result(LIMIT_S)
+    assert engine.calls == [[3], [18], [180], [180], [180]]
+
+
+def test_a_list_gives_way_for_a_while_and_no_longer(monkeypatch):
+    monkeypatch.setattr(scheduler_module, "GIVES_WAY_S_PER_TOKEN", 0.0)
+    engine, scheduler, plug = plugged(max_batch_tokens=180, long_tokens=512)
+    passage = scheduler.submit(ids_of_length(180))
+    question = scheduler.submit(ids_of_length(18))
+    engine.gate.set()
+    results([plug, passage, question])
+    assert engine.calls == [[3], [180], [18]]
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.floats(0, 10)), min_size=1, max_size=60))
+def test_the_most_urgent_text_is_next_whatever_came_when(texts):
+    waiting = Waiting(512, 512, 64)
+    left = [Job(ids_of_length(length), 0, float(i), lambda job, _: True, due=due) for i, (length, due) in enumerate(texts)]
+    for job in left:
+        waiting.add(job)
+    while left:
+        batch = waiting.take_batch()
+        assert batch[0].due == min(job.due for job in left)
+        left = [job for job in left if job not in batch]
+    assert not waiting.has_short
+
+
 # cancelling
 
 

@@ -1,4 +1,4 @@
-"""One queue and one worker thread between everybody who has token ids and the one engine that takes batches.
+"""One queue and its worker thread between everybody who has token ids and the engine that takes batches; several for a remote engine.
 
 Every accepted text gets exactly one answer: its vector, its own error, or its caller's cancellation. The queue is bounded in
 tokens; a request is refused at its start or carried to its end. Long texts and batches of short ones take turns.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 from time import monotonic
 from typing import Any
 
@@ -23,6 +24,9 @@ from huiyi.errors import HuiyiError, InvalidInput, ModelFailed, Overloaded, TooL
 from huiyi.types import Engine, Floats, Ids
 
 CANCEL_POLL_S = 0.05
+# A text may be overtaken for so long by each token of its request up to its own last: a question of 20 tokens passes a list of passages
+# that came two seconds before it, and no list waits for ever behind questions.
+GIVES_WAY_S_PER_TOKEN = 0.01
 IDLE_S = 2.0  # an idle worker ends: a scheduler that nobody uses any more can then be freed, and the model with it
 EXIT_S = 5.0
 CLOSED = "this encoder is closed; load the model again"
@@ -62,7 +66,8 @@ class Scheduler:
 
     max_batch_tokens: tokens in a batch; a single row may exceed it. max_padding_tokens: by how many, in sum, the rows of a batch may fall
     short of the longest: engines pack their tokens, so padding costs time in attention alone. max_queue_tokens: room of the queue,
-    running texts included; default 32,768 or the longest text, whichever is more.
+    running texts included; default 32,768 or the longest text, whichever is more. workers: threads that may be in the engine at once;
+    more than one for an engine that is safe to call so and has no `long_tokens` below its longest text.
     """
 
     def __init__(
@@ -72,8 +77,9 @@ class Scheduler:
         max_batch_tokens: int = 512,
         max_padding_tokens: int = 256,
         max_queue_tokens: int | None = None,
+        workers: int = 1,
     ) -> None:
-        self._engine = engine
+        self._engine, self._max_workers = engine, workers
         self._max_batch_tokens = max_batch_tokens
         self._max_queue_tokens = max(32_768, engine.max_tokens) if max_queue_tokens is None else max_queue_tokens
         self._lock = threading.RLock()
@@ -85,7 +91,8 @@ class Scheduler:
         self._turn_of_long = False
         self._draining = False
         self._end: HuiyiError | None = None
-        self._worker: threading.Thread | None = None
+        self._workers: set[threading.Thread] = set()
+        self._free = 0  # workers that are not in the engine
         self._pid: int | None = None
         self._counts: Counter[str] = Counter()
         self._wait_s = self._busy_s = 0.0
@@ -119,7 +126,7 @@ class Scheduler:
         of a caller who is alone do not depend on timing; others wait the longer. Raises what `submit` and its futures raise.
         """
         self._refuse_fork()
-        slice_tokens = min((16 if repeatable else 3) * self._max_batch_tokens, self._max_queue_tokens)
+        slice_tokens = min((16 if repeatable else 2 + self._max_workers) * self._max_batch_tokens, self._max_queue_tokens)
         source = iter(texts)
         coming = next(source, None)
         ahead: deque[Job] = deque()
@@ -129,7 +136,7 @@ class Scheduler:
                 if cancelled is not None and cancelled.is_set():
                     raise CancelledError
                 fresh: list[Ids] = []
-                # Three batches a slice: one runs, one is next, and others wait for no more than these.
+                # With one worker three batches a slice: one runs, one is next, and others wait for no more than these.
                 while coming is not None and (not tokens or (tokens + len(coming) <= slice_tokens and not (repeatable and ahead))):
                     fresh.append(coming)
                     tokens += len(coming)
@@ -177,11 +184,11 @@ class Scheduler:
         deadline = None if timeout_s is None else monotonic() + timeout_s
         with self._lock:
             self._draining = True
-            worker = self._worker if self._worker is not threading.current_thread() else None
-            if drain and worker:
+            workers = self._workers - {threading.current_thread()}
+            if drain and workers:
                 self._left.wait_for(lambda: self._end or not (self._open or self._held_tokens), timeout_s)
         self._fail_all(Unavailable(CLOSED))
-        if worker:
+        for worker in workers:
             worker.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     # the worker
@@ -204,8 +211,11 @@ class Scheduler:
             while not (self._end or self._long or self._waiting) and self._arrived.wait(IDLE_S):
                 pass
             if self._end or not (self._long or self._waiting):
-                self._worker = self._long = None
+                self._workers.discard(threading.current_thread())
+                self._free -= 1
+                self._long = None
                 return None
+            self._free -= 1
             if (self._long or self._waiting.has_long) and (self._turn_of_long or not self._waiting.has_short):
                 self._turn_of_long = False
                 if self._long is None:
@@ -224,6 +234,7 @@ class Scheduler:
 
     def _settle(self, work: Batch | LongRun, outcomes: list[tuple[Job, Outcome]], seconds: float) -> None:
         with self._lock:
+            self._free += 1
             self._busy_s += seconds
             self._counts[work.counter] += work.passes
             work.seconds += seconds
@@ -231,7 +242,7 @@ class Scheduler:
                 self._counts["tokens"] += work.tokens
                 self._counts["padding_tokens"] += work.padding_tokens
                 self._recent_tokens = 0.95 * self._recent_tokens + work.tokens
-                self._recent_s = 0.95 * self._recent_s + work.seconds
+                self._recent_s = 0.95 * self._recent_s + work.seconds / self._max_workers
                 if work is self._long:
                     self._long = None
         for job, outcome in outcomes:
@@ -305,18 +316,26 @@ class Scheduler:
 
     def _add(self, texts: list[Ids], adapter: Any, held: int = 0) -> list[Job]:
         """Under the lock, as `_begin`. held: by each text for itself."""
-        if self._worker is None:
-            worker = threading.Thread(target=self._work, name="huiyi-engine", daemon=True)
-            worker.start()
-            self._worker, self._pid = worker, os.getpid()
         now = monotonic()
-        jobs = [Job(ids, held, now, self._claim, adapter) for ids in texts]
+        ends = accumulate(map(len, texts))
+        jobs = [Job(ids, held, now, self._claim, adapter, now + GIVES_WAY_S_PER_TOKEN * end) for ids, end in zip(texts, ends, strict=True)]
         for job in jobs:
             self._open.add(job)
             self._waiting.add(job)
             self._held_tokens += held
-        self._arrived.notify()
+        self._wake()
         return jobs
+
+    def _wake(self) -> None:
+        """Under the lock: as many workers as there are batches to be made, one at least, as far as they are allowed."""
+        batches = min(self._max_workers, -(-self._waiting.tokens // self._max_batch_tokens))
+        while len(self._workers) < self._max_workers and self._free < max(1, batches):
+            worker = threading.Thread(target=self._work, name="huiyi-engine", daemon=True)
+            self._workers.add(worker)
+            self._free += 1
+            self._pid = os.getpid()
+            worker.start()
+        self._arrived.notify(max(1, batches))
 
 
 def answer(job: Job, cancelled: threading.Event | None) -> Floats:

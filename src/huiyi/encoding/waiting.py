@@ -1,7 +1,7 @@
 """The texts that wait for the engine and the choice of the next batch: a plain data structure without threads or locks.
 
-Invariants: the oldest short text is in the next batch; all texts of a batch are of one adapter; a batch of two or more keeps to the token
-budget and to the padding budget; adding and dropping a text cost the same however many wait.
+Invariants: the most urgent short text is in the next batch; all texts of a batch are of one adapter; a batch of two or more keeps to
+the token budget and to the padding budget; adding and dropping a text cost the same however many wait.
 """
 
 import math
@@ -9,6 +9,8 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 from huiyi.types import Floats, Ids
@@ -18,12 +20,14 @@ class Job(Future[Floats]):
     """One accepted text and the promise of its vector. Whoever claims it, and no other, settles it.
 
     held: tokens of room that it keeps in the queue until then. since: when it was accepted, in seconds of a monotonic clock.
-    adapter: what the engine has to run it with, None for nothing.
+    adapter: what the engine has to run it with, None for nothing. due: short texts are taken in the order of these, seconds as `since`.
     """
 
-    def __init__(self, ids: Ids, held: int, since: float, claim: "Callable[[Job, str], bool]", adapter: Any = None) -> None:
+    def __init__(
+        self, ids: Ids, held: int, since: float, claim: "Callable[[Job, str], bool]", adapter: Any = None, due: float | None = None
+    ) -> None:
         super().__init__()
-        self.adapter = adapter
+        self.adapter, self.due = adapter, since if due is None else due
         self.ids, self.length, self.held, self.since = ids, len(ids), held, since
         self._claim = claim
 
@@ -36,7 +40,7 @@ class Job(Future[Floats]):
 
 
 class Waiting:
-    """Short texts by age and by length, long ones (over `long_tokens`) by age alone."""
+    """Short texts by urgency and by length, long ones (over `long_tokens`) by age alone."""
 
     def __init__(self, long_tokens: int, max_batch_tokens: int, max_padding_tokens: int) -> None:
         self.tokens = 0
@@ -44,6 +48,8 @@ class Waiting:
         # Ordered dicts serve as ordered sets: taking from the front or the middle is O(1), which neither a list nor a dict offers.
         self._short: OrderedDict[Job, None] = OrderedDict()
         self._long: OrderedDict[Job, None] = OrderedDict()
+        self._urgent: list[tuple[float, int, Job]] = []  # a heap, with short texts that have left meanwhile
+        self._numbers = count()
         self._lines: dict[Any, _Line] = {}  # by adapter
 
     def __len__(self) -> int:
@@ -68,6 +74,7 @@ class Waiting:
             self._long[job] = None
             return
         self._short[job] = None
+        heappush(self._urgent, (job.due, next(self._numbers), job))
         self._lines.setdefault(job.adapter, _Line()).add(job)
 
     def drop(self, job: Job) -> None:
@@ -76,6 +83,8 @@ class Waiting:
             del self._long[job]
         elif job in self._short:
             del self._short[job]
+            while self._urgent and self._urgent[0][2] not in self._short:
+                heappop(self._urgent)
             self._lines[job.adapter].drop(job)
             if not self._lines[job.adapter].lengths:
                 del self._lines[job.adapter]  # an adapter that nobody waits for is not kept alive here
@@ -90,15 +99,15 @@ class Waiting:
         return job
 
     def take_batch(self) -> list[Job]:
-        """The oldest short text and those that fit beside it, always the one that costs the least padding next."""
-        batch = self._beside(next(iter(self._short)))
+        """The most urgent short text and those that fit beside it, always the one that costs the least padding next."""
+        batch = self._beside(self._urgent[0][2])
         for job in batch:
             self.drop(job)
         return batch
 
-    def _beside(self, oldest: Job) -> list[Job]:
-        batch, tokens, longest, padding = [oldest], oldest.length, oldest.length, 0
-        downwards, upwards = self._lines[oldest.adapter].around(oldest)
+    def _beside(self, first: Job) -> list[Job]:
+        batch, tokens, longest, padding = [first], first.length, first.length, 0
+        downwards, upwards = self._lines[first.adapter].around(first)
         shorter, longer = next(downwards, None), next(upwards, None)
         while shorter or longer:
             below = longest - shorter.length if shorter else math.inf
