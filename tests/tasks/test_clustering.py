@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from huiyi.errors import InvalidInput
 from huiyi.tasks import assign, cluster
+from huiyi.tasks.clustering import at_level
 
 METHODS = ("graph", "kmeans", "hdbscan")
 
@@ -149,3 +150,18 @@ def test_what_cannot_be_meant_is_refused(made, options, sentence) -> None:
         cluster(made[0], **options)
     with pytest.raises(InvalidInput, match="no rows"):
         cluster(np.zeros((0, 3)))
+
+
+def test_another_level_is_the_same_search_looked_at_more_coarsely_or_finely(made) -> None:
+    rows, _ = made
+    found = cluster(rows)
+    for level in range(len(found.levels)):
+        other = at_level(found, level)
+        assert other.sizes.sum() == (other.labels >= 0).sum()
+        assert other.centres.shape == (len(other.sizes), rows.shape[1])
+        assert len(other.sizes) == 1 or other.sizes.min() >= 5
+        assert (other.labels[other.labels >= 0] < len(other.sizes)).all()
+        assert np.allclose(np.linalg.norm(other.centres, axis=1), 1, atol=1e-5)
+    assert at_level(found, found.level) is found
+    with pytest.raises(InvalidInput, match="levels"):
+        at_level(found, len(found.levels))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from huiyi.errors import InvalidInput
 from huiyi.tasks import Guard, dedup, overlap
+from huiyi.tasks.duplicates import Duplicates
 
 DIM = 16
 
@@ -85,6 +86,20 @@ def test_another_threshold_is_the_same_as_asking_anew_without_searching(monkeypa
         assert found.at(level).kept.tolist() == other.kept.tolist()
     with pytest.raises(InvalidInput, match=r"dedup\(threshold=0.5\)"):
         found.at(0.5)
+
+
+def test_what_was_found_is_the_same_from_its_state_at_every_threshold() -> None:
+    texts = [f"{word} number {n % 7}" for word in ("refund", "parcel", "login") for n in range(30)]
+    rows = np.vstack([near(base(seed), 0.75 + 0.01 * (n % 25), 100 * seed + n) for seed in range(3) for n in range(30)])
+    found = dedup(rows, texts, 0.85)
+    again = Duplicates.from_state(found.state(0.7), texts)
+    assert again.threshold == 0.85
+    assert again.floor == 0.7
+    for threshold in (0.7, 0.8, 0.85, 0.95):
+        assert again.at(threshold).groups == found.at(threshold).groups
+        assert again.at(threshold).apart == found.at(threshold).apart
+    with pytest.raises(InvalidInput, match="look for them again"):
+        Duplicates.from_state(found.state(), texts[1:])
 
 
 def test_a_heap_larger_than_the_neighbours_asked_for_is_one_group() -> None:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from huiyi.tasks.topics import NAME_CHARACTERS, central, language, name_topics
+from huiyi.tasks.topics import NAME_CHARACTERS, central, language, name_levels, name_topics
 
 TEXTS = [
     ["花呗逾期了怎么办", "花呗逾期会影响征信吗", "我的花呗逾期三天了", "花呗逾期怎么还款", "花呗晚还一天算逾期吗"],
@@ -37,6 +37,7 @@ def test_a_topic_of_two_languages_is_named_in_the_one_of_most_of_its_texts() -> 
     assert not any("parcel" in word for word in mixed.words)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=30), min_size=1, max_size=4), min_size=1, max_size=4))
 def test_names_are_short_and_no_two_are_the_same_whatever_the_texts(groups) -> None:
     names = [one.name for one in named(groups)]
@@ -53,6 +54,19 @@ def test_emoji_only_and_nothing_at_all_still_have_a_name() -> None:
 def test_one_endless_text_does_not_hold_anything_up() -> None:
     (one,) = named([["退款" * 500_000, "退款到账", "怎么退款"]])
     assert "退款" in one.name
+
+
+def test_several_levels_are_named_as_each_alone() -> None:
+    texts = [
+        "refund for my card",
+        "refund of the card payment",
+        "parcel is late",
+        "where is my parcel",
+        "password reset",
+        "reset my password",
+    ]
+    levels = [np.array([0, 0, 1, 1, 2, 2], np.int32), np.array([0, 0, 0, 0, 1, 1], np.int32)]
+    assert name_levels(texts, levels) == [name_topics(texts, labels) for labels in levels]
 
 
 def test_central_texts_are_the_nearest_to_the_centre() -> None:

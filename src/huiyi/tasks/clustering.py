@@ -6,7 +6,7 @@ input; then their mean is taken off, since what all rows share says nothing of t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -93,8 +93,7 @@ def cluster(
     out = ((lonely > 1) | partition.noise) & outliers
     levels = [_by_size(labels, counts, out) for labels in levels]
     labels = levels[partition.level]
-    centres = sums(rows, labels, counts)
-    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    centres = _centres(rows, labels, counts)
     return Topics(
         labels=labels[once.inverse],
         levels=tuple(level[once.inverse] for level in levels),
@@ -121,8 +120,7 @@ def gathered(vectors: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = 
     mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     rows = _without(rows, mean)
     graph = neighbors(rows, NEIGHBORS)
-    centres = sums(rows, known, counts)
-    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    centres = _centres(rows, known, counts)
     return Topics(
         labels=known,
         levels=(known,),
@@ -139,6 +137,37 @@ def gathered(vectors: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = 
         mean=mean,
         centres=centres,
         reach=_reach(rows, known, centres),
+    )
+
+
+def at_level(topics: Topics, level: int, weights: ArrayLike | None = None, min_size: int | None = None) -> Topics:
+    """`topics` at another of their levels, from what was found, without searching again; stability is NaN, as it was not tried there.
+
+    weights, min_size: as `cluster` had them.
+    """
+    if not 0 <= level < len(topics.levels):
+        raise InvalidInput(f"there are {len(topics.levels)} levels, from 0, the finest; not {level}")
+    if level == topics.level:
+        return topics
+    given = np.ones(len(topics.where), np.int64) if weights is None else np.asarray(weights, np.int64)
+    counts = np.bincount(topics.where, given, len(topics.rows)).astype(np.int64)
+    labels = np.empty(len(topics.rows), np.int32)
+    labels[topics.where] = topics.levels[level]
+    inside = labels >= 0
+    smallest = min_size or min(MIN_SIZE, max(1, len(labels) // 20))
+    joined = np.zeros_like(labels)
+    joined[inside] = _without_small(topics.rows[inside], counts[inside], [labels[inside]], 0, smallest)[0]
+    labels = _by_size(joined, counts, ~inside)
+    centres = _centres(topics.rows, labels, counts)
+    return replace(
+        topics,
+        labels=labels[topics.where],
+        level=level,
+        sizes=np.bincount(labels[labels >= 0], counts[labels >= 0], len(centres)).astype(np.int64),
+        stability=np.full(len(centres), np.nan, np.float32),
+        granularity=None,
+        centres=centres,
+        reach=_reach(topics.rows, labels, centres),
     )
 
 
@@ -199,8 +228,7 @@ def _without_small(rows: Floats, counts: NDArray[np.int64], levels: Sequence[Lab
         return list(levels)
     if not len(large):
         return [*levels[:level], *[np.zeros_like(labels)] * (len(levels) - level)]
-    centres = sums(rows, labels)
-    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    centres = _centres(rows, labels)
     into = np.arange(len(sizes), dtype=np.int32)
     into[small] = large[(centres[small] @ centres[large].T).argmax(axis=1)]
     moved = into[labels]
@@ -234,6 +262,12 @@ def _by_size(labels: Labels, counts: NDArray[np.int64], out: NDArray[np.bool_]) 
     number[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     number[-1] = -1
     return number[kept]
+
+
+def _centres(rows: Floats, labels: Labels, counts: NDArray[np.int64] | None = None) -> Floats:
+    centres = sums(rows, labels, counts)
+    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    return centres
 
 
 def _reach(rows: Floats, labels: Labels, centres: Floats) -> Floats:

@@ -5,10 +5,10 @@ chain. What the guard remarks on (`tasks/guard`) is never merged, but in `apart`
 else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +78,40 @@ class Duplicates:
     @property
     def floor(self) -> float:
         return self.evidence.floor
+
+    def state(self, floor: float | None = None) -> dict[str, NDArray[Any]]:
+        """Arrays, which with the same texts make the same `from_state`: what a file has to hold, so that `at` goes on elsewhere.
+
+        floor: the least threshold that will be asked for; the higher, the less is kept. By default the one below which nothing is known.
+        """
+        found = self.evidence
+        least = found.floor if floor is None else max(min(floor, self.threshold), found.floor)
+        crowded = np.flatnonzero(found.last >= least)
+        keys = np.minimum(found.left, found.right) * len(found.first) + np.maximum(found.left, found.right)
+        kept = (found.scores >= least) | np.isin(keys, found.near)
+        return {
+            "thresholds": np.array([self.threshold, least]), "first": found.first,
+            "copies": np.concatenate([np.empty(0, np.int64), *found.copies]), "ends": np.cumsum([len(rows) for rows in found.copies]),
+            "near": found.near, "left": found.left[kept], "right": found.right[kept], "scores": found.scores[kept], "last": found.last,
+            "order": found.order, "crowded": crowded, "vectors": found.vectors[crowded],
+        }  # fmt: skip
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]], texts: Sequence[str], guard: Guard | None = None) -> "Duplicates":
+        """texts: [n], those that were given to `dedup`. guard: by default one that has learned the names in them. InvalidInput."""
+        ends, first = state["ends"], state["first"]
+        rows = int(ends[-1]) if len(ends) else 0
+        if rows != len(texts):
+            raise InvalidInput(f"these repeats were found among {rows:,} texts, and there are {len(texts):,} now; look for them again")
+        vectors = np.zeros((len(first), state["vectors"].shape[1]), np.float32)
+        vectors[state["crowded"]] = state["vectors"]
+        threshold, floor = map(float, state["thresholds"])
+        evidence = _Evidence(
+            rows=rows, floor=floor, vectors=vectors, first=first, copies=np.split(state["copies"], ends[:-1]) if rows else [],
+            near=state["near"], left=state["left"], right=state["right"], scores=state["scores"], last=state["last"],
+            texts=[texts[row] for row in first], order=state["order"], guard=guard or _learned(texts),
+        )  # fmt: skip
+        return _grouped(evidence, threshold)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ languages is named in the one that most of its texts are in. Knows nothing of ho
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -104,10 +104,27 @@ class Named:
 
 def name_topics(texts: Sequence[str], labels: NDArray[np.int32], counts: NDArray[np.int64] | None = None) -> list[Named]:
     """A name and words for every topic from 0 to the largest label. counts: how often every text is there."""
-    number = int(labels.max(initial=-1)) + 1
-    chosen = [_some(np.flatnonzero(labels == topic), counts) for topic in range(number)]
+    return name_levels(texts, [labels], counts)[0]
+
+
+def name_levels(texts: Sequence[str], levels: Sequence[NDArray[np.int32]], counts: NDArray[np.int64] | None = None) -> list[list[Named]]:
+    """As `name_topics`, for several ways to divide the same texts, each of which is read once."""
+    chosen = [[_some(np.flatnonzero(labels == topic), counts) for topic in range(int(labels.max(initial=-1)) + 1)] for labels in levels]
+    wanted = sorted({int(row) for topics in chosen for rows in topics for row in rows})
     with ThreadPoolExecutor(THREADS) as pool:
-        read = list(pool.map(lambda rows: [_read(texts[row]) for row in rows], chosen))
+        parts = [wanted[at : at + TEXTS] for at in range(0, len(wanted), TEXTS)]
+        read = [one for part in pool.map(lambda rows: [_read(texts[row]) for row in rows], parts) for one in part]
+    known = dict(zip(wanted, read, strict=True))
+    return [_named(texts, topics, known, counts) for topics in chosen]
+
+
+def _named(
+    texts: Sequence[str],
+    chosen: list[NDArray[np.int64]],
+    known: Mapping[int, tuple[str, list[list[str]]]],
+    counts: NDArray[np.int64] | None,
+) -> list[Named]:
+    read = [[known[int(row)] for row in rows] for rows in chosen]
     languages = [_main(one) for one in read]
     pairs = _new_words(run for one in read for _, runs in one for run in runs)
     used = [

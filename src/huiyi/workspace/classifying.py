@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from huiyi import settings
-from huiyi.collection import facts_of, require_same_space
+from huiyi.collection import embed, facts_of, require_same_space
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.sources.outputs import replacing, require_place, sync, table_format, write_table
@@ -38,6 +38,7 @@ ARRAYS, FACTS = "model.safetensors", "classifier.json"
 LABEL_COLUMNS = ("label", "intent", "category", "class", "标签", "类别", "分类", "意图")
 ANSWERS = ("predicted", "probability", "best", "verdict")
 SHOWN = 10
+MOST_ERRORS = 200
 VERDICTS = {(True, True): "sure", (False, True): "unsure", (False, False): "out of scope"}
 
 
@@ -110,6 +111,34 @@ class KnownClassifier:
 
 
 @dataclass(frozen=True)
+class ShownClassifier:
+    """What a classifier says of itself. label: the column that it learned. errors: rows whose label is likely wrong, the worst first, with
+    line, text, label, suggested and both probabilities, and id in a collection; the first MOST_ERRORS of errors_total.
+    """
+
+    name: str
+    source: str
+    label: str
+    rows: int
+    classes: tuple[str, ...]
+    threshold: float
+    precision: float
+    validation: "Validation | None"
+    errors: tuple[dict[str, Any], ...]
+    errors_total: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """A text's classes, likeliest first, with probabilities. verdict: sure, unsure or out of scope."""
+
+    text: str
+    verdict: str
+    classes: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class KnownClassifiers:
     classifiers: tuple[KnownClassifier, ...]
 
@@ -157,9 +186,11 @@ def classify_fit(
 
     classifier = Classifier(precision=precision, outside=outside).fit(vectors[rows], [labels[row] for row in rows])
     found = [_error(records, rows, each) for each in classifier.label_errors_]
-    _save(folder, classifier, facts, {"rows": len(rows), "source": records.about})
+    kept = {"rows": len(rows), "source": records.about, "label": column, "errors": found[:MOST_ERRORS], "errors_total": len(found)}
+    _save(folder, classifier, facts, kept)
     if errors:
-        write_table(errors, ("line", "text", "label", "suggested", "probability_label", "probability_suggested"), iter(found))
+        own = ("id",) if records.facts is not None else ()
+        write_table(errors, ("line", *own, "text", "label", "suggested", "probability_label", "probability_suggested"), iter(found))
     if report:
         with replacing(report) as partial:
             partial.write_text(classifier_page(name, records.about, classifier, found), "utf-8")
@@ -282,6 +313,44 @@ def classify_list() -> KnownClassifiers:
     return KnownClassifiers(tuple(found))
 
 
+def classify_show(name: str) -> ShownClassifier:
+    """NotFound."""
+    from huiyi.tasks.classifying import ClassFigures, Estimate, Validation
+
+    facts = _facts(name, _kept(name))
+    try:
+        held = facts["validation"]
+        validation = held and Validation(
+            **{
+                **held, "accuracy": Estimate(**held["accuracy"]), "macro_f1": Estimate(**held["macro_f1"]),
+                "confusion": np.array(held["confusion"]), "classes": tuple(ClassFigures(**each) for each in held["classes"]),
+            }
+        )  # fmt: skip
+        errors = tuple(facts.get("errors", ()))
+        return ShownClassifier(
+            name=name, source=str(facts["source"]), label=str(facts.get("label", "")), rows=int(facts["rows"]),
+            classes=tuple(facts["state"]["classes"]), threshold=float(facts["state"]["threshold"]),
+            precision=float(facts["state"]["precision"]), validation=validation, errors=errors,
+            errors_total=int(facts.get("errors_total", len(errors))), model=str(facts["model"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"the classifier {name!r} is damaged ({error}); fit it again") from error
+
+
+def classify_texts(name: str, texts: Sequence[str], model: Model, most: int = 5) -> tuple[Sorted, ...]:
+    """A few texts at once, each with its `most` likeliest classes. NotFound; Conflict where the vectors are not those it was fitted on."""
+    if not texts or not all(text.strip() for text in texts):
+        raise InvalidInput("there is no text to sort; write one")
+    classifier = load_classifier(name, model)
+    vectors = embed(model, texts, "document").vectors
+    decided, probabilities = classifier.decide(vectors), classifier.predict_proba(vectors)
+    found = []
+    for text, row, sure, near in zip(texts, probabilities, decided.sure.tolist(), decided.in_scope.tolist(), strict=True):
+        best = np.argsort(-row, kind="stable")[:most]
+        found.append(Sorted(text, VERDICTS[sure, near], tuple((str(classifier.classes_[i]), float(row[i])) for i in best)))
+    return tuple(found)
+
+
 def load_classifier(name: str, model: Model) -> "Classifier":
     """The classifier `name`, for vectors of `model`. NotFound; Conflict when it was fitted on vectors of another model."""
     return _open(name, _kept(name), facts_of(model, None, None))
@@ -338,6 +407,7 @@ def _error(records: Records, rows: list[int], found: "LabelError") -> Cells:
     row = rows[found.row]
     return {
         "line": records.numbers[row],
+        **({"id": records.rows[row]["id"]} if records.facts is not None else {}),
         "text": records.texts[row],
         "label": found.label,
         "suggested": found.suggested,

@@ -18,7 +18,7 @@ from huiyi.sources.outputs import replacing, require_place, table_format, write_
 from huiyi.sources.readers import Cells, as_text
 from huiyi.sources.tables import Format
 from huiyi.types import Floats
-from huiyi.workspace import topic_runs
+from huiyi.workspace import topic_maps, topic_runs
 from huiyi.workspace.naming import Namer
 from huiyi.workspace.records import Records, embed_texts, is_collection, read_records
 from huiyi.workspace.texts import Loader, Progress, Truncate
@@ -93,6 +93,7 @@ def cluster_file(
     report_file: Path | None = None,
     table: Path | None = None,
     save: Path | None = None,
+    map_folder: Path | None = None,
     since: Path | None = None,
     assign_to: Path | None = None,
     text: str | None = None,
@@ -116,8 +117,9 @@ def cluster_file(
 
     output: every row in order with `topic` (-1: in none) and `name`; report_file: a page with a map, .html; table: a line a topic. save:
     keep this run, .npz, for `since` (names and merges of that run are kept, what it did not have is new) and `assign_to` (rows go to
-    that run's topics; none are looked for). date: a column, for topics over time. n_topics, granularity, method, min_size, outliers: as
-    in `tasks.cluster`. language: of the page; by default that of most topics. Raises InvalidInput, NotFound, Conflict, ModelFailed.
+    that run's topics; none are looked for). map_folder: keep all levels there, as `topic_maps` does. date: a column,
+    for topics over time. n_topics, granularity, method, min_size, outliers: as in `tasks.cluster`. language: of the page; by default
+    that of most topics. Raises InvalidInput, NotFound, Conflict, ModelFailed.
     """
     if since and assign_to:
         raise InvalidInput("compare with an earlier run (--since) or use its topics (--assign), not both")
@@ -198,11 +200,14 @@ def cluster_file(
         write_table(table, TOPIC_COLUMNS, map(_topic_cells, topics))
     if save:
         topic_runs.write(save, found, topics, space, model_name)
-    if report_file:
+    if report_file or map_folder:
         say("drawing the map")
         from huiyi.tasks.layout import layout
 
         place = layout(found.rows, found.graph)[found.where]
+    if map_folder:
+        topic_maps.write(map_folder, records, found, topics, texts, where, counts, place, dates, space, model_name, min_size, say)
+    if report_file:
         page = report_page(result, place, labels, counts, texts, language or _page_language(topics))
         with replacing(report_file) as partial:
             partial.write_text(page, "utf-8")

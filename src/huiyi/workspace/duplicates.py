@@ -3,7 +3,7 @@
 What the guard holds apart is kept, and shown with its reason. Everything that can be refused is refused before a model is loaded.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
@@ -16,6 +16,7 @@ from huiyi.errors import Conflict, InvalidInput
 from huiyi.sources.outputs import replacing, require_place, table_format, write_table
 from huiyi.sources.readers import Cells, as_text
 from huiyi.sources.tables import Format, open_table
+from huiyi.workspace import repeats as repeats_kept
 from huiyi.workspace.records import Records, read_records, require_one_space, vectors_of
 from huiyi.workspace.texts import Loader, Progress, Truncate
 
@@ -29,7 +30,10 @@ REVIEW_COLUMNS = ("group", "stays", "stays_text", "row", "text", "score", "liken
 
 @dataclass(frozen=True)
 class ShownPair:
-    """row, stays: lines of the file (`stays` of the other file, where two are compared). decision: "repeat" or "kept apart"."""
+    """row, stays: lines of the file (`stays` of the other file, where two are compared). decision: "repeat" or "kept apart".
+
+    id, stays_id: of a collection's records.
+    """
 
     row: int
     text: str
@@ -39,6 +43,8 @@ class ShownPair:
     likeness: str
     decision: str
     remark: str
+    id: str = ""
+    stays_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ def dedup_file(
     against: str | Path | None = None,
     output: Path | None = None,
     review: Path | None = None,
+    pairs_folder: Path | None = None,
     threshold: float | None = None,
     terms: Path | None = None,
     guarded: bool = True,
@@ -90,7 +97,8 @@ def dedup_file(
 ) -> DedupedFile:
     """The repeats within `source`, or those of its rows that `against` has too.
 
-    output: a table for the rows that stay, as they were. review: pairs side by side, .html or a table. threshold: as in `tasks.dedup`.
+    output: a table for the rows that stay, as they were. review: pairs side by side, .html or a table. pairs_folder: what was found within
+    `source`, kept there as `repeats` does. threshold: as in `tasks.dedup`.
     terms: a file of names that must not be mixed up, as `read_terms` takes it. guarded: False merges what the guard would hold apart.
     """
     _require_places(output, review, overwrite)
@@ -110,6 +118,8 @@ def dedup_file(
         found = dedup(vectors, records.texts, threshold, guard)
         pairs = [(number, pair) for number, group in enumerate(found.groups, 1) for pair in group.repeats]
         level, apart, kept = found.threshold, found.apart, found.kept
+        if pairs_folder:
+            repeats_kept.write(pairs_folder, records, found, names, guarded)
     else:
         others_vectors, others_facts = vectors_of(others, load, truncate, report)
         require_one_space(records.name, facts, others.name, others_facts, f"pass --model {others_facts.model}, or reindex one of them")
@@ -166,6 +176,8 @@ def _shown(pair: "Pair", records: Records, others: Records, decision: str) -> Sh
         likeness=pair.likeness,
         decision=decision,
         remark="; ".join(map(str, pair.remarks)),
+        id="" if records.facts is None else str(records.rows[pair.row]["id"]),
+        stays_id="" if others.facts is None else str(others.rows[pair.other]["id"]),
     )
 
 
@@ -176,12 +188,13 @@ def _write_review(
         with replacing(path) as partial:
             partial.write_text(_review_page(records, others, lines, threshold), "utf-8")
     else:
-        write_table(path, REVIEW_COLUMNS, _review_rows(lines))
+        columns = (*REVIEW_COLUMNS, *(("id", "stays_id") if records.facts is not None else ()))
+        write_table(path, columns, _review_rows(lines, columns))
 
 
-def _review_rows(lines: Iterable[tuple[int | None, ShownPair]]) -> Iterator[Cells]:
+def _review_rows(lines: Iterable[tuple[int | None, ShownPair]], columns: Sequence[str]) -> Iterator[Cells]:
     for number, pair in lines:
-        yield {"group": number, **{column: getattr(pair, column) for column in REVIEW_COLUMNS[1:]}}
+        yield {"group": number, **{column: getattr(pair, column) for column in columns[1:]}}
 
 
 STYLE = (

@@ -38,7 +38,7 @@ def main(folder: Path, tell: Callable[[dict[str, Any]], None]) -> None:
     try:
         place = Place(
             _loader(job), lambda line: tell({"about": line}), lambda progress: tell({"progress": _progress(progress)}),
-            folder / "in", folder / "out", folder.parent,
+            folder / "in", folder / "out", folder.parent, job.origin.model if job.origin else None,
         )  # fmt: skip
         result = plain(asdict(KINDS[job.kind](place, **job.arguments)))
     except HuiyiError as error:

@@ -21,7 +21,10 @@ EARLIER = {"since": RUN, "assign_to": RUN}  # options that name an earlier job, 
 
 @dataclass(frozen=True)
 class Place:
-    """Of a job at work. load: a model by name, None for the one it was submitted with. inputs, outputs, jobs: folders."""
+    """Of a job at work. load: a model by name, None for the one it was submitted with. inputs, outputs, jobs: folders.
+
+    base: name of the model that it was submitted with.
+    """
 
     load: Callable[[str | None], Model]
     say: Callable[[str], None]
@@ -29,6 +32,7 @@ class Place:
     inputs: Path
     outputs: Path
     jobs: Path
+    base: str | None = None
 
     def source(self, collection: str | None, file: str | None) -> str | Path:
         if (collection is None) == (file is None):
@@ -75,12 +79,13 @@ def cluster(
     assign_to: str | None = None,
 ) -> Any:  # fmt: skip
     from huiyi.workspace.clustering import cluster_file
+    from huiyi.workspace.topic_maps import FOLDER
 
     return cluster_file(
         at.source(collection, file), partial(at.load, None), output=at.out("topics.jsonl"), report_file=at.out("topics.html"),
-        table=at.out("topics.xlsx"), save=None if assign_to else at.out(RUN), since=at.earlier(since), assign_to=at.earlier(assign_to),
-        text=text, date=date, method=method, granularity=granularity, n_topics=n_topics, min_size=min_size, outliers=outliers,
-        language=language, say=at.say, report=at.report,
+        table=at.out("topics.xlsx"), save=None if assign_to else at.out(RUN), map_folder=at.out(FOLDER), since=at.earlier(since),
+        assign_to=at.earlier(assign_to), text=text, date=date, method=method, granularity=granularity, n_topics=n_topics, min_size=min_size,
+        outliers=outliers, language=language, say=at.say, report=at.report,
     )  # fmt: skip
 
 
@@ -89,10 +94,12 @@ def dedup(
     threshold: float | None = None, guarded: bool = True,
 ) -> Any:  # fmt: skip
     from huiyi.workspace.duplicates import dedup_file
+    from huiyi.workspace.repeats import FOLDER
 
     return dedup_file(
         at.source(collection, file), partial(at.load, None), against=against, output=at.out("kept.jsonl"),
-        review=at.out("repeats.jsonl"), threshold=threshold, guarded=guarded, text=text, say=at.say, report=at.report,
+        review=at.out("repeats.jsonl"), pairs_folder=None if against else at.out(FOLDER), threshold=threshold, guarded=guarded, text=text,
+        say=at.say, report=at.report,
     )  # fmt: skip
 
 
@@ -136,6 +143,19 @@ def classify_suggest(
     )
 
 
+def train(
+    at: Place, /, *, name: str, file: str, evaluation: str | None = None, recipe: Literal["similarity", "pair-classifier"] = "similarity",
+    epochs: int | None = None, batch_size: int | None = None, learning_rate: float | None = None, max_steps: int | None = None,
+    overwrite: bool = False,
+) -> Any:  # fmt: skip
+    from huiyi.workspace.training_runs import train_adapter
+
+    return train_adapter(
+        name, at.input(file), at.base, recipe=recipe, evaluation=at.input(evaluation) if evaluation else None, epochs=epochs,
+        batch_size=batch_size, learning_rate=learning_rate, max_steps=max_steps, overwrite=overwrite, say=at.say, report=at.report,
+    )  # fmt: skip
+
+
 def recommend(
     at: Place, /, *, collection: str | None = None, file: str | None = None, text: str | None = None, liked: list[str] | None = None,
     disliked: list[str] | None = None, history: list[str] | None = None, k: int = 10, diversity: float = 0.3,
@@ -164,7 +184,7 @@ def backup(at: Place, /, *, collection: str) -> Any:
 KINDS: dict[str, Callable[..., Any]] = {
     made.__name__: made
     for made in (
-        index, reindex, cluster, dedup, summarize, classify_fit, classify_predict, classify_suggest, recommend, export, backup
+        index, reindex, cluster, dedup, summarize, classify_fit, classify_predict, classify_suggest, train, recommend, export, backup
     )
 }  # fmt: skip
 

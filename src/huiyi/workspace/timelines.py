@@ -31,24 +31,33 @@ class Timeline:
 
 def timeline(dates: Sequence[str], labels: NDArray[np.int32], topics: int) -> Timeline:
     """InvalidInput where no date can be read."""
+    return timeline_of(ordinals(dates), labels, topics)
+
+
+def ordinals(dates: Sequence[str]) -> NDArray[np.int64]:
+    """Days as `date.toordinal` numbers them, 0 for what is none. InvalidInput where no date can be read."""
     days = [read_date(text) for text in dates]
-    known = [day for day in days if day]
-    if not known:
+    if not any(days):
         raise InvalidInput(f"no date can be read in that column, such as {dates[0]!r}; write them as 2024-01-31")
-    period, starts = _periods(min(known), max(known))
-    edges = [start.toordinal() for start in starts]
-    ordinals = np.array([day.toordinal() if day else -1 for day in days])
-    slot = np.searchsorted(edges, ordinals, side="right") - 1
-    inside = (ordinals > 0) & (labels >= 0)
+    return np.array([day.toordinal() if day else 0 for day in days], np.int64)
+
+
+def timeline_of(days: NDArray[np.int64], labels: NDArray[np.int32], topics: int) -> Timeline:
+    """days: as `ordinals` gives them, at least one of them a day."""
+    known = days > 0
+    period, starts = _periods(date.fromordinal(int(days[known].min())), date.fromordinal(int(days.max())))
+    slot = np.searchsorted([start.toordinal() for start in starts], days, side="right") - 1
+    inside = known & (labels >= 0)
     counts = np.zeros((topics, len(starts)), np.int64)
     np.add.at(counts, (labels[inside], slot[inside]), 1)
     half = len(starts) // 2
-    all_ = np.bincount(slot[ordinals > 0], minlength=len(starts))
+    all_ = np.bincount(slot[known], minlength=len(starts))
     before, after = max(int(all_[:half].sum()), 1), max(int(all_[half:].sum()), 1)
     trends = tuple(
         float(line[half:].sum() / after / (line[:half].sum() / before)) if half and line[:half].sum() else None for line in counts
     )
-    return Timeline(period, tuple(s.isoformat() for s in starts), tuple(tuple(map(int, line)) for line in counts), trends, days.count(None))
+    undated = int((~known).sum())
+    return Timeline(period, tuple(s.isoformat() for s in starts), tuple(tuple(map(int, line)) for line in counts), trends, undated)
 
 
 def read_date(text: str) -> date | None:
