@@ -5,6 +5,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 bin := $(VENV)/bin
 pip := $(bin)/pip --disable-pip-version-check install -q -c constraints.txt
+# For the console's tests in a real browser, where packages may be installed.
+chromium = [ "$$(id -u)" = 0 ] && apt-get update -q > /dev/null && apt-get install -y -q chromium > /dev/null
 core := $(VENV)/.installed-core
 tests := $(VENV)/.installed-tests
 
@@ -53,4 +55,5 @@ $(core): pyproject.toml constraints.txt | $(bin)/python
 $(tests): pyproject.toml constraints.txt | $(bin)/python
 	$(pip) "torch==2.13.0+cpu" 2> /dev/null || $(pip) --extra-index-url $(TORCH_INDEX) "torch==2.13.0"
 	$(pip) -e '.[test]'
+	@command -v chromium > /dev/null || { $(chromium); } || echo 'no Chromium could be installed: the tests of the pages of the console are skipped'
 	touch $@

@@ -52,8 +52,8 @@ MAY_IMPORT = {
         "__init__",
     },
     "server": {"errors", "types", "settings", "serving", "workspace", "__init__"},
-    "console": {"errors", "types", "settings", "charts", "workspace", "__init__"},
-    "cli": {"errors", "types", "settings", "charts", "model", "serving", "workspace", "server", "__init__"},
+    "console": {"errors", "types", "settings", "charts", "serving", "workspace", "__init__"},
+    "cli": {"errors", "types", "settings", "charts", "model", "serving", "workspace", "server", "console", "__init__"},
     "__init__": {"errors", "types", "collection", "model", "vectorizer", "workspace"},
     "__main__": {"cli"},
 }

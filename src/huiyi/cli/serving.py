@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,10 +84,13 @@ def serve(
     max_tokens: options.MaxTokens = None,
     offline: options.Offline = False,
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A line for every request, not only for failed ones.")] = False,
+    no_console: Annotated[
+        bool, typer.Option("--no-console", help="Leave the console in the browser out, and serve the API alone.")
+    ] = False,
     is_embedding: Annotated[bool, typer.Option("--is-embedding", help="Taken for sglang's sake; these models are.")] = False,
 ) -> None:
-    """Serve models over HTTP in OpenAI's protocol: embeddings, similarity, rerank; documentation at /docs."""
-    from huiyi import workspace
+    """Serve models over HTTP in OpenAI's protocol: embeddings, similarity, rerank; documentation at /docs, the console at /."""
+    from huiyi import console, workspace
     from huiyi.server import auth, connections
     from huiyi.server.app import Limits, ServerSettings, create_app
     from huiyi.server.guard import Admission
@@ -117,10 +121,13 @@ def serve(
         say=note,
     )
     port = bound.getsockname()[1]
-    connections.server(create_app(models, settings), lambda: _announce(models, host, port, keys, loopback)).run([bound])
+    furnish = console.furnish if console.available() and not no_console else None
+    app = create_app(models, settings, furnish)
+    announce = partial(_announce, models, host, port, keys, loopback, furnish is not None)
+    connections.server(app, announce, sockets=furnish is not None).run([bound])
 
 
-def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None", loopback: bool) -> None:
+def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None", loopback: bool, console: bool) -> None:
     """What is served and how to call it; never the key itself."""
     name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
     url = f"http://{name}:{port}"
@@ -144,6 +151,7 @@ def _announce(models: "list[Served]", host: str, port: int, keys: "Keys | None",
         typer.echo(f"the API key is {keys.source}")
     elif not loopback:
         typer.echo("no API key is asked for: whoever can reach this port may use it")
+    typer.echo(f"console: {url}" if console else "no console: pip install 'huiyi[console]' brings it, --no-console leaves it out")
     typer.echo(f"documentation: {url}/docs")
     typer.echo(f"ready: {url}/v1")
     sys.stdout.flush()

@@ -1,10 +1,10 @@
-"""The ASGI application: routes, and the layers around them from outside in: CORS, observing, admission, bodies.
+"""The ASGI application: routes, and the layers around them from outside in: CORS, observing, console, admission, bodies.
 
 `create_app(models, settings)` opens no port and reads no environment, so that tests and other servers can hold it.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -20,14 +20,16 @@ from starlette.responses import Response
 
 from huiyi import __version__
 from huiyi.errors import Unavailable
-from huiyi.server import adapters, api, openai, pages
+from huiyi.server import adapters, api, front, openai, pages
 from huiyi.server.desk import Desk, desk_of
 from huiyi.server.failures import ErrorBody, response_of
 from huiyi.server.guard import Admission, BodyReader, CrossOrigin, Doorkeeper
 from huiyi.server.metrics import CONTENT_TYPE, Metrics
 from huiyi.server.observing import Observer
+from huiyi.server.sessions import Sessions, kept_secret
 from huiyi.server.waiting import WaitingRoom
 from huiyi.serving import Served
+from huiyi.workspace.opened import OpenCollections
 
 ADMIN_PATHS = frozenset({"/metrics", "/v1/adapters"})
 OPEN_PATHS = frozenset({"/health", "/ready"}) | pages.PATHS
@@ -50,13 +52,17 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """max_inputs: in a request. max_requests: at once. max_wait_s: for a request to be done. body_timeout_s: for a body to arrive."""
+    """max_inputs: in a request. max_requests: at once. max_wait_s: for a request to be done. body_timeout_s: for a body to arrive.
+
+    max_upload_bytes: of a file in the console.
+    """
 
     max_body_bytes: int = 16 * 2**20
     max_inputs: int = 16_384
     max_requests: int = 512
     max_wait_s: float = 600
     body_timeout_s: float = 30
+    max_upload_bytes: int = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -95,17 +101,24 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.metrics.page(), media_type=CONTENT_TYPE)
 
 
-def create_app(models: Sequence[Served], settings: ServerSettings | None = None) -> FastAPI:
-    """models: at least one; closed with the application. Its `state.desk.draining` turns /ready to 503."""
+def create_app(models: Sequence[Served], settings: ServerSettings | None = None, furnish: front.Furnish | None = None) -> FastAPI:
+    """models: at least one; closed with the application. Its `state.desk.draining` turns /ready to 503. furnish: makes the console at /."""
     settings = settings or ServerSettings()
     limits, admission = settings.limits, settings.admission
     served = list(models)
     figures = Metrics(served)
     desk = Desk(served, WaitingRoom(limits.max_requests, limits.max_wait_s), figures, limits.max_inputs)
 
+    collections = OpenCollections(desk.models)
+    secret = kept_secret() if furnish else ""
+    sessions = Sessions(admission.keys, secret)
+    console = front.built(furnish, sessions, secret, models=desk.models, collections=collections) if furnish else None
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with console.lifespan() if console else nullcontext():
+            yield
+        collections.close()
         desk.close()
 
     app = FastAPI(
@@ -125,13 +138,16 @@ def create_app(models: Sequence[Served], settings: ServerSettings | None = None)
     told: list[Any] = [Security(HTTPBearer(auto_error=False))] if admission.keys else []  # for the documentation: the layers below check
     for router in routers:
         app.include_router(router, dependencies=told)
-    pages.add_pages(app)
+    pages.add_pages(app, welcome=console is None)
     for kind in (RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)
     routes = pages.PATHS | {route.path for router in routers for route in router.routes if isinstance(route, APIRoute)}
     opened = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else set())
     app.add_middleware(partial(BodyReader, max_body_bytes=limits.max_body_bytes, body_timeout_s=limits.body_timeout_s))
     app.add_middleware(partial(Doorkeeper, admission=admission, open_paths=opened, admin_paths=ADMIN_PATHS))
+    if console:
+        door = partial(front.Front, console=console, sessions=sessions, admission=admission)
+        app.add_middleware(partial(door, api_paths=routes, max_upload_bytes=limits.max_upload_bytes))
     app.add_middleware(partial(Observer, metrics=figures, routes=routes, every=settings.log_requests))
     app.add_middleware(partial(CrossOrigin, origins=admission.origins))
     return app

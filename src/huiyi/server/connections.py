@@ -28,6 +28,7 @@ WRITE_S = 60.0  # for a client to take some of what waits for it
 KEEP_ALIVE_S = 75
 MAX_HEADER_BYTES = 65_536
 MAX_CONNECTIONS = 2048
+MAX_MESSAGE_BYTES = 4 * 2**20  # of a WebSocket
 DRAIN_S = 120  # for requests in flight, after SIGTERM
 log = logging.getLogger("huiyi.server")
 
@@ -162,13 +163,14 @@ def bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def server(app: FastAPI, started: Callable[[], None], notice_s: float = 1.0) -> EndingServer:
-    """`.run([bound])` serves until a signal. started: called once requests are taken."""
+def server(app: FastAPI, started: Callable[[], None], notice_s: float = 1.0, sockets: bool = False) -> EndingServer:
+    """`.run([bound])` serves until a signal. started: called once requests are taken. sockets: WebSockets, too, which the console needs."""
     config = uvicorn.Config(
         app,
         http=GuardedConnection,
         loop="asyncio",
-        ws="none",
+        ws="websockets-sansio" if sockets else "none",
+        ws_max_size=MAX_MESSAGE_BYTES,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -41,7 +41,7 @@ class Doorkeeper:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            self._check_host(headers.get("host"))
+            require_host(self._admission, headers.get("host"))
             self._check_origin(headers.get("origin"), headers.get("host"))
             if self._admission.keys and scope["path"] not in self._open_paths:
                 needed: KeyScope = "admin" if self._is_admin(scope["path"]) else "read"
@@ -50,17 +50,6 @@ class Doorkeeper:
 
     def _is_admin(self, path: str) -> bool:
         return any(path == admin or path.startswith(f"{admin}/") for admin in self._admin_paths)
-
-    def _check_host(self, host: str | None) -> None:
-        hosts = self._admission.hosts
-        if hosts is None or "*" in hosts:
-            return
-        name = host_name(host)
-        if name is None or not (is_loopback(name) or name in hosts):
-            raise WrongHost(
-                "this server answers to loopback names only, so that a web page cannot reach it under a name of its own; "
-                "start it with --allowed-host NAME to let this one in"
-            )
 
     def _check_origin(self, origin: str | None, host: str | None) -> None:
         """Same-origin pages (the documentation) may call; a browser puts Origin on whatever a page of another site sends."""
@@ -157,6 +146,19 @@ def _parsed(body: bytes) -> Any:
         return orjson.loads(body)
     except ValueError as error:  # its message tells a place and no text; nesting is bounded by it, too
         raise InvalidInput(f"the body is not valid JSON ({error})" if body else "the body is empty; send a JSON object") from error
+
+
+def require_host(admission: Admission, host: str | None) -> None:
+    """Raises WrongHost for a Host header under which this server does not answer."""
+    hosts = admission.hosts
+    if hosts is None or "*" in hosts:
+        return
+    name = host_name(host)
+    if name is None or not (is_loopback(name) or name in hosts):
+        raise WrongHost(
+            "this server answers to loopback names only, so that a web page cannot reach it under a name of its own; "
+            "start it with --allowed-host NAME to let this one in"
+        )
 
 
 def host_name(host: str | None) -> str | None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from huiyi.errors import Conflict, InvalidInput, NotFound
+from huiyi import settings
+from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.training.calibration import Calibration
 
@@ -29,3 +30,16 @@ def require_calibrated_for(calibration: Calibration, model: Model) -> None:
             f"the calibration was learned on {calibration.model or 'another model'}, and scores of {model.name} mean something else; "
             f"name that model, or learn again with `huiyi evaluate pairs FILE --model {model.name} --save-calibration OUT.json`"
         )
+
+
+def kept_calibration(model: Model) -> Path | None:
+    """The newest of HUIYI_HOME/calibrations that was learned on this model; None where there is none."""
+    folder = settings.home() / "calibrations"
+    newest_first = sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime) if folder.is_dir() else []
+    for path in newest_first:
+        try:
+            require_calibrated_for(read_calibration(path), model)
+        except HuiyiError:
+            continue  # another model's, or no calibration
+        return path
+    return None

@@ -27,11 +27,22 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Texts `first` and `second`, from 0, differ in a number, a negation or a term: what stands in the one, and what in the other."""
+
+    first: int
+    second: int
+    kind: str
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
 class Matrix:
     """scores[i][j]: cosine of texts i and j, float32 [n, n]; log odds of their meaning the same where the model is a pair classifier.
 
     probabilities: of meaning the same, and the least score that is taken for it; None where nothing was calibrated. remarks: pairs whose
-    numbers, negation or names differ, however near they are, as sentences.
+    numbers, negation or names differ, however near they are, as sentences; differences: the same for programs.
     """
 
     texts: tuple[str, ...]
@@ -40,6 +51,7 @@ class Matrix:
     threshold: float | None = None
     measure: Literal["cosine", "log odds"] = "cosine"
     remarks: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,25 +80,31 @@ def similarity(texts: Sequence[str], load: Loader, truncate: Truncate = "end", c
     model = load()
     if calibration:
         require_calibrated_for(calibration, model)
-    remarks = _remarks(texts)
+    differences = _differences(texts)
     if isinstance(model.encoder, PairClassifier):
-        return replace(_judged_matrix(texts, model, model.encoder, calibration or model.encoder, truncate), remarks=remarks)
-    vectors = text_encoder(model, truncate=truncate)(texts).vectors
-    scores = _cosines(vectors @ vectors.T)
-    if calibration is None:
-        return Matrix(tuple(texts), scores, remarks=remarks)
-    return Matrix(tuple(texts), scores, calibration.probability(scores), calibration.threshold, remarks=remarks)
+        matrix = _judged_matrix(texts, model, model.encoder, calibration or model.encoder, truncate)
+    else:
+        vectors = text_encoder(model, truncate=truncate)(texts).vectors
+        scores = _cosines(vectors @ vectors.T)
+        judged = (calibration.probability(scores), calibration.threshold) if calibration else (None, None)
+        matrix = Matrix(tuple(texts), scores, *judged)
+    return replace(matrix, differences=differences, remarks=tuple(map(_sentence, differences)))
 
 
-def _remarks(texts: Sequence[str]) -> tuple[str, ...]:
+def _differences(texts: Sequence[str]) -> tuple[Difference, ...]:
     from huiyi.tasks import Guard
 
     guard = Guard()
     return tuple(
-        f"texts {i + 1} and {j + 1} differ in a {remark}"
+        Difference(i, j, remark.kind, remark.left, remark.right)
         for i, j in combinations(range(len(texts)), 2)
         for remark in guard.remarks(texts[i], texts[j])
     )
+
+
+def _sentence(found: Difference) -> str:
+    sides = f"{found.left or '–'} / {found.right or '–'}"
+    return f"texts {found.first + 1} and {found.second + 1} differ in a {found.kind}: {sides}"
 
 
 def _judged_matrix(texts: Sequence[str], model: Model, classifier: PairClassifier, judge: Judge, truncate: Truncate) -> Matrix:

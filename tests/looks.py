@@ -1,0 +1,26 @@
+"""What every page must be, whatever it shows: nothing cut or wider than the screen, and no serious finding of axe-core."""
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+# Texts whose own box is narrower or lower than they are, and that no scrolling shows.
+CUT = """() => [...document.querySelectorAll("main *, header *, nav *")].filter(e => {
+  const style = getComputedStyle(e), own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  if (!own || !e.offsetParent || style.overflow === "visible") return false;
+  const wide = e.scrollWidth > e.clientWidth + 1, high = e.scrollHeight > e.clientHeight + 2;
+  return (wide && style.overflowX === "hidden") || (high && style.overflowY === "hidden");
+}).map(e => e.textContent.trim().slice(0, 60))"""
+
+
+def assert_fits(page: Page) -> None:
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"the page is {wide} px wider than the screen"
+    assert page.evaluate(CUT) == []
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page).response["violations"]
+    serious = [
+        f"{each['id']}: {node['html'][:200]}" for each in found if each["impact"] in ("serious", "critical") for node in each["nodes"][:3]
+    ]
+    assert serious == []
