@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from huiyi.encoding.cache import CachedEncoder, CacheStats
 from huiyi.encoding.classifier import PairClassifier, log_odds
 from huiyi.encoding.encoder import LocalEncoder, Side, checked_ids, clip
+from huiyi.encoding.remote import RemoteEncoder, UpstreamStats
 from huiyi.encoding.reranker import Reranker
 from huiyi.encoding.scheduler import Stats
 from huiyi.errors import InvalidInput, TooLarge, TooLong, Unavailable
@@ -176,6 +177,10 @@ class Served:
 
     def stats(self) -> Stats:
         return self._local.scheduler.stats()
+
+    def upstream_stats(self) -> list[UpstreamStats]:
+        """Of the servers behind it; empty where it is computed here."""
+        return self._local.upstreams() if isinstance(self._local, RemoteEncoder) else []
 
     def cache_stats(self) -> CacheStats | None:
         return self._cached.stats() if self._cached else None

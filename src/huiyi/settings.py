@@ -1,4 +1,4 @@
-"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL, HUIYI_HUB, HUIYI_API_KEY, HUIYI_NAMER_KEY."""
+"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL, HUIYI_HUB and the keys."""
 
 import os
 from pathlib import Path
@@ -27,3 +27,19 @@ def api_key() -> str | None:
 def namer_key() -> str | None:
     """HUIYI_NAMER_KEY: the key of the chat server that names topics; None when unset or empty."""
     return os.environ.get("HUIYI_NAMER_KEY") or None
+
+
+def llm_key() -> str | None:
+    """HUIYI_LLM_KEY: the key of the chat server that writes replies; None when unset or empty."""
+    return os.environ.get("HUIYI_LLM_KEY") or None
+
+
+def upstream_key() -> str | None:
+    """HUIYI_UPSTREAM_KEY: the key that upstream servers ask for; None when unset or empty."""
+    return os.environ.get("HUIYI_UPSTREAM_KEY") or None
+
+
+def upstream_key_file() -> Path | None:
+    """HUIYI_UPSTREAM_KEY_FILE: a file with their keys, in the place of that; None when unset or empty."""
+    named = os.environ.get("HUIYI_UPSTREAM_KEY_FILE")
+    return Path(named).expanduser() if named else None

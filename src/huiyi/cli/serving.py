@@ -1,6 +1,7 @@
 """`huiyi serve`: models behind OpenAI's protocol."""
 
 import logging
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,28 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="Adapter of a model, served under NAME beside it; again for more."),
     ] = None,
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Server that has the model, such as http://gpu1:30000; again for more. --model then names its tokenizer, "
+            "or none. [default: this process]",
+        ),
+    ] = None,
+    upstream_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model's name at the upstreams. [default: the one they list]")
+    ] = None,
+    upstream_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="HUIYI_UPSTREAM_KEY_FILE",
+            show_envvar=False,
+            help="Keys of the upstreams, a line each: KEY for all, or URL KEY. [default: HUIYI_UPSTREAM_KEY]",
+        ),
+    ] = None,
+    upstream_requests: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Most requests on the way to an upstream.")] = 16,
+    upstream_timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest time for an upstream's answer.")] = 60,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Others than this machine can reach 0.0.0.0; a key is then asked for.")
     ] = ("127.0.0.1"),
@@ -106,6 +129,11 @@ def serve(
         open_metrics,
         log_requests,
     )
+    upstreams = None
+    if upstream:
+        upstreams = workspace.Upstreams(tuple(upstream), upstream_model, upstream_key_file, upstream_requests, upstream_timeout)
+        if upstream_key_file:
+            os.environ["HUIYI_UPSTREAM_KEY_FILE"] = str(upstream_key_file.resolve())  # for processes of ours that do jobs
     bound = connections.bound(host, port)
     models = workspace.serve(
         model or (),
@@ -118,6 +146,7 @@ def serve(
         offline=offline,
         adapters=adapter or (),
         rerankers=rerank_model or (),
+        upstreams=upstreams,
         say=note,
     )
     port = bound.getsockname()[1]

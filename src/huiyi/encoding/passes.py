@@ -4,6 +4,7 @@ Owns the retry one by one and the checks on rows (shape, NaN, zero). Knows no qu
 """
 
 from collections.abc import Generator
+from copy import copy
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Batch:
         outcomes = self._forward(engine, self.jobs)
         if len(self.jobs) > 1:
             for i, job in enumerate(self.jobs):
-                if isinstance(outcomes[i], HuiyiError) and not job.done():
+                if isinstance(outcomes[i], ModelFailed) and not job.done():
                     outcomes[i] = self._forward(engine, [job])[0]
         return list(zip(self.jobs, outcomes, strict=True))
 
@@ -36,6 +37,8 @@ class Batch:
         self.passes += 1
         try:
             return checked(jobs, engine.forward([job.ids for job in jobs], jobs[0].adapter), engine.dim)
+        except HuiyiError as error:  # of a remote engine: it says itself what is wrong
+            return [copy(error) for _ in jobs]
         except Exception as error:  # noqa: BLE001  whatever the engine raises is the answer of these texts
             return [failure(job, error) for job in jobs]
 

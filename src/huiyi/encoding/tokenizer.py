@@ -59,7 +59,7 @@ class Tokenizer:
         instruction: the task in place of the default one, for queries of Qwen3. prompt: the whole prefix in place of all that.
         Raises InvalidInput, and TooLong beyond MAX_CHARACTERS.
         """
-        prefix = self._prefix(kind, instruction, prompt)
+        prefix = self.prefix(kind, instruction, prompt)
         _check(prefix, "the instruction or prompt")
         names = ["the text"] if len(texts) == 1 else [f"texts[{number}]" for number in range(len(texts))]
         for name, text in zip(names, texts, strict=True):
@@ -85,12 +85,25 @@ class Tokenizer:
         body = body[:room] if side == "end" else body[len(body) - room :]
         return np.concatenate([ids[:head], body, ids[len(ids) - tail :]])
 
+    def decode(self, ids: Ids) -> str:
+        """The text of ids, without the special tokens around it, as far as the tokenizer keeps what it reads."""
+        head, tail = len(self._head), len(self._tail)
+        row = ids.tolist()
+        body = row[head : len(row) - tail] if row[:head] == self._head and row[len(row) - tail :] == self._tail else row
+        return self._tokenizer.decode(body, skip_special_tokens=False).rstrip("\ufffd")  # half a character at the cut
+
+    @property
+    def end_of_text(self) -> str:
+        """`eos_id` as it is spelt; empty where there is none."""
+        return "" if self.eos_id is None else str(self._tokenizer.id_to_token(self.eos_id))
+
     @property
     def ends(self) -> tuple[list[int], list[int]]:
         """The special tokens before and after every text."""
         return self._head, self._tail
 
-    def _prefix(self, kind: Kind, instruction: str | None, prompt: str | None) -> str:
+    def prefix(self, kind: Kind, instruction: str | None, prompt: str | None) -> str:
+        """What `encode` puts before every text. Raises InvalidInput."""
         if kind not in ("document", "query"):
             raise InvalidInput(f"kind must be document or query, not {kind!r}")
         if instruction is not None:

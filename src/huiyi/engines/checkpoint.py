@@ -67,8 +67,11 @@ class Checkpoint:
         return replace(self, max_tokens=max_tokens)
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Read and check a model folder. Raises NotFound where there is none, UnsupportedModel naming what is missing or unsupported."""
+def open_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
+    """Read and check a model folder. Raises NotFound where there is none, UnsupportedModel naming what is missing or unsupported.
+
+    weights: without them it says what the model is, for one that runs elsewhere; its digest is then of its shape alone.
+    """
     if not path.is_dir():
         raise NotFound(f"{path} is not a folder")
     modules = read_modules(path / "modules.json")
@@ -78,21 +81,21 @@ def open_checkpoint(path: Path) -> Checkpoint:
         raise UnsupportedModel(f"{root} has no config.json{adapter}; a model folder has config.json, tokenizer.json and model.safetensors")
     raw = read_object(root / "config.json")
     family, config = read_config(raw, str(root / "config.json"))
-    weights = open_weights(root, partial(plain_name, family)).only(config.shapes(), root)
+    tensors = open_weights(root, partial(plain_name, family)).only(config.shapes(), root) if weights else Weights({})
     pooling = _read_pooling(path / modules.get("Pooling", "1_Pooling") / "config.json", "last" if family == "qwen3" else "mean")
     declared = read_object(path / "config_sentence_transformers.json")
     return Checkpoint(
         path=root,
         family=family,
         config=config,
-        weights=weights,
+        weights=tensors,
         pooling=pooling,
         normalize="Normalize" in modules,
         max_tokens=_max_tokens(root, config.max_positions),
         dimensions=_dimensions([raw.get("matryoshka_dimensions"), declared.get("truncate_dim")], family, pooling, config.hidden_size),
         prompts=_prompts(declared, path / "config_sentence_transformers.json"),
         default_prompt_name=declared.get("default_prompt_name"),
-        digest=_digest(config, pooling, weights),
+        digest=_digest(config, pooling, tensors),
     )
 
 

@@ -30,14 +30,20 @@ class Pulled:
 
 
 def locate(
-    name_or_path: str | Path, *, hub: str | None = None, revision: str | None = None, offline: bool = False, refresh: bool = False
+    name_or_path: str | Path,
+    *,
+    hub: str | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    refresh: bool = False,
+    weights: bool = True,
 ) -> Path:
     """The folder of a model: a local one as it is, else the one that the hub's cache holds, downloaded when it is not there yet.
 
     A name is `owner/name`, with `hf:` or `modelscope:` in front to choose the hub (default: `hub`, else HUIYI_HUB, else hf).
     `starter` is the model that the package brings, unless a hub or revision is asked for; where a model folder of that name lies in the
     working directory the name is refused, and `./starter` is the folder. revision: branch, tag or commit. offline: never ask the network.
-    refresh: ask the hub even where the model is already there.
+    refresh: ask the hub even where the model is already there. weights: without them the small files are enough, and nothing is noted.
     Raises NotFound, Unavailable, UnsupportedModel (before the weights are fetched), MissingExtra, InvalidInput.
     """
     if name_or_path == STARTER and hub is None and revision is None:
@@ -51,8 +57,8 @@ def locate(
     known = next((model for model in pulled() if (model.hub, model.name, model.revision) == (hub, name, revision)), None)
     if known and (offline or not refresh):
         return known.path
-    path = _pull(hub, name, revision, offline)
-    if not offline:
+    path = _pull(hub, name, revision, offline, weights)
+    if not offline and weights:
         _remember(Pulled(hub, name, revision, path))
     return path
 
@@ -102,12 +108,13 @@ def _parse(name: str, hub: str | None) -> tuple[str, str]:
     return hub, name
 
 
-def _pull(hub: str, name: str, revision: str | None, offline: bool) -> Path:
+def _pull(hub: str, name: str, revision: str | None, offline: bool, weights: bool) -> Path:
     source: Hub = (HuggingFace if hub == "hf" else ModelScope)(name, revision, offline)
     folder = source.small_files()
     root = next((root for root in (folder, folder / "0_Transformer") if (root / "config.json").is_file()), None)
     if root is None:
         raise UnsupportedModel(f"{name} has no config.json on the hub: it is not a model that can be read")
     read_config(json.loads((root / "config.json").read_text("utf-8")), f"{name}/config.json")
-    source.weights(folder, [(root / file).relative_to(folder).as_posix() for file in weight_files(root)])
+    if weights:
+        source.weights(folder, [(root / file).relative_to(folder).as_posix() for file in weight_files(root)])
     return folder

@@ -49,6 +49,7 @@ class _Queues(Collector):
             batches.add_metric([model.name], stats.batches, stats.begun)
         yield waits
         yield batches
+        yield from _upstreams(engines)
 
 
 def _gauges(models: Sequence[Served]) -> Iterator[Metric]:
@@ -81,6 +82,22 @@ def _counters(models: Sequence[Served]) -> Iterator[Metric]:
         for model in models:
             family.add_metric([model.name], getattr(model.stats(), attribute))
         yield family
+
+
+def _upstreams(models: Sequence[Served]) -> Iterator[Metric]:
+    for kind, name, help_, attribute in (
+        (GaugeMetricFamily, "huiyi_upstream_up", "Whether an upstream is asked now.", "up"),
+        (GaugeMetricFamily, "huiyi_upstream_requests", "Requests on the way to an upstream.", "requests"),
+        (CounterMetricFamily, "huiyi_upstream_texts", "Texts that an upstream answered.", "texts"),
+        (CounterMetricFamily, "huiyi_upstream_tokens", "Tokens of these texts.", "tokens"),
+        (CounterMetricFamily, "huiyi_upstream_outages", "Times that an upstream was taken out.", "outages"),
+    ):
+        family = kind(name, help_, labels=["model", "upstream"])
+        for model in models:
+            for stats in model.upstream_stats():
+                family.add_metric([model.name, stats.url], float(getattr(stats, attribute)))
+        if family.samples:
+            yield family
 
 
 def _caches(models: Sequence[Served]) -> Iterator[Metric]:

@@ -82,3 +82,4 @@ from .topic_runs import TopicRun as TopicRun
 from .topic_runs import topics_list as topics_list
 from .topic_runs import topics_merge as topics_merge
 from .topic_runs import topics_rename as topics_rename
+from .upstreams import Upstreams as Upstreams

@@ -20,7 +20,9 @@ from huiyi.serving import Origin, Served
 from huiyi.workspace.adapters import adapted, open_folder, require_effect
 from huiyi.workspace.models import load, named, published_sha256
 from huiyi.workspace.reranking import load_reranker
+from huiyi.workspace.upstreams import NO_TOKENIZER, Upstreams, connect
 
+PUBLISHED_NAME = "Qwen/Qwen3-Embedding-0.6B"
 ADAPTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -36,6 +38,7 @@ def serve(
     offline: bool = False,
     adapters: Sequence[str] = (),
     rerankers: Sequence[str] = (),
+    upstreams: Upstreams | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Served]:
     """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL, which may be unset where rerankers are named.
@@ -43,8 +46,14 @@ def serve(
     A folder is served under its last part, a hub's name under itself with its last part as an alias. served_names: names in the place of
     those, in the order of `models` and then `rerankers`, which answer /v1/rerank. max_tokens: longest text of an embedding model;
     default each folder's own. cache: keep vectors in HUIYI_HOME/cache/vectors. adapters: NAME=DIR each, served under NAME beside the first
-    of the models that it fits. Raises what `load` and `load_reranker` raise, ModelFailed when vectors are not what a model's folder means.
+    of the models that it fits. upstreams: servers that have the embedding model; `models` then names what `upstreams.connect` takes as
+    `model`, one at most. Raises what `load`, `load_reranker` and `connect` raise, ModelFailed when vectors are not what a model's folder
+    means.
     """
+    if upstreams is not None:
+        return _serve_upstreams(
+            upstreams, models, precision, threads, served_names, cache, max_tokens, max_request_tokens, offline, adapters, rerankers, say
+        )
     alone = bool(rerankers) and settings.default_model() is None
     names = list(models) if models or alone else [named(None)]
     if len(served_names) > len(names) + len(rerankers):
@@ -78,9 +87,7 @@ def serve(
             )
             say(f"{name} in {resolved}: looking at its vectors")
             report = selfcheck.check(encoder, resolved, checkpoint.pooling == "last", published_sha256(folder))
-            if not report.ok:
-                found = "; ".join(f"{check.name} {check.value} {check.limit} {check.note}".strip() for check in report.failed)
-                raise ModelFailed(f"{name} does not give the vectors that its folder means ({found}); see `huiyi model check`")
+            _require_passed(name, report)
         for name, (under, aliases) in zip(rerankers, known[len(names) :], strict=True):
             reranker = load_reranker(name, precision, threads, offline=offline, say=say)
             served.append(Served(under, reranker, aliases=aliases, max_request_tokens=max_request_tokens))
@@ -92,6 +99,57 @@ def serve(
             each.close(drain=False)
         raise
     return served
+
+
+def _serve_upstreams(
+    upstreams: Upstreams,
+    models: Sequence[str],
+    precision: str,
+    threads: int | None,
+    served_names: Sequence[str],
+    cache: bool,
+    max_tokens: int | None,
+    max_request_tokens: int,
+    offline: bool,
+    adapters: Sequence[str],
+    rerankers: Sequence[str],
+    say: Callable[[str], None],
+) -> list[Served]:
+    """The model behind the upstreams, and rerankers of this process."""
+    if len(models) > 1:
+        raise InvalidInput("upstreams have one model: --model names its tokenizer, once")
+    if adapters:
+        raise InvalidInput("an upstream's adapters are its own matter: start it with them, and name the adapter with --upstream-model")
+    found = connect(upstreams, models[0] if models else None, max_tokens=max_tokens, offline=offline, say=say)
+    encoder = cast(LocalEncoder, found.model.encoder)
+    served: list[Served] = []
+    try:
+        if found.checkpoint is not None:
+            published = selfcheck.PUBLISHED_SHA256 if found.name == PUBLISHED_NAME and not found.proven else None
+            _require_passed(found.name, selfcheck.check(encoder, "int8", found.checkpoint.pooling == "last", published))
+        named_by = models[0] if models and models[0] != NO_TOKENIZER else found.name
+        under, aliases = (served_names[0], ()) if served_names else _served_under(named_by)
+        cached = _cached(encoder, f"upstream {__version__}" if cache else None)
+        origin = Origin(found.model.name, "auto", max_tokens)
+        served.append(Served(under, encoder, aliases=aliases, cached=cached, max_request_tokens=max_request_tokens, origin=origin))
+        for i, name in enumerate(rerankers, 1):
+            as_, also = (served_names[i], ()) if i < len(served_names) else _served_under(name)
+            if any(as_ in (each.name, *each.aliases) for each in served):
+                raise InvalidInput(f"two models would be served as {as_}; name them apart with --served-model-name")
+            reranker = load_reranker(name, precision, threads, offline=offline, say=say)
+            served.append(Served(as_, reranker, aliases=also, max_request_tokens=max_request_tokens))
+    except BaseException:
+        encoder.close(drain=False)
+        for each in served:
+            each.close(drain=False)
+        raise
+    return served
+
+
+def _require_passed(name: str, report: selfcheck.Report) -> None:
+    if not report.ok:
+        found = "; ".join(f"{check.name} {check.value} {check.limit} {check.note}".strip() for check in report.failed)
+        raise ModelFailed(f"{name} does not give the vectors that its folder means ({found}); see `huiyi model check`")
 
 
 def load_adapter(models: Sequence[Served], name: str) -> Served:
