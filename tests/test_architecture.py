@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "encoding": {"errors", "types", "settings", "engines"},
     "training": {"errors", "types", "settings", "engines", "encoding", "charts"},
     "model": {"errors", "types", "encoding"},
-    "collection": {"errors", "types", "encoding", "model", "stores"},
+    "collection": {"errors", "types", "encoding", "model", "stores", "tasks"},
     "serving": {"errors", "types", "encoding"},
     "vectorizer": {"errors", "types", "model", "workspace"},
     "workspace": {
@@ -59,7 +59,7 @@ MAY_IMPORT = {
 }
 
 # Inside these parts modules stand alone, except that any of them may use the ones named here.
-STAND_ALONE = {"tasks": {"neighbors", "communities", "partitions", "guard", "names", "quantities", "shingles"}}
+STAND_ALONE = {"tasks": {"neighbors", "communities", "partitions", "guard", "names", "quantities", "shingles", "fusion"}}
 
 # A library -> the only modules that may import it, as path prefixes below src/huiyi.
 ONLY_IN = {

@@ -9,7 +9,8 @@ import huiyi
 from fake_encoder import FakeEncoder
 from fake_model import fake_model
 from fakes import FakeEngine, in_thread, until
-from huiyi.collection import Added
+from huiyi import workspace
+from huiyi.collection import Added, Tuning
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.stores.store import Record
@@ -59,9 +60,13 @@ def test_what_was_added_is_found_by_meaning(faq) -> None:
 
 def test_a_vector_is_a_query_too(faq, model) -> None:
     vector = 7 * model.encode("where is my parcel")
-    assert faq.search(vector, k=1)[0].id == "2"
-    assert faq.search(vector, k=1)[0].score == pytest.approx(1, abs=1e-3)
-    assert [hits[0].id for hits in faq.search_all(model.encode([record["text"] for record in FAQ]), k=1)] == ["1", "2", "3"]
+    assert faq.search(vector, k=1, mode="semantic")[0].id == "2"
+    assert faq.search(vector, k=1, mode="semantic")[0].score == pytest.approx(1, abs=1e-3)
+    assert [hits[0].id for hits in faq.search_all(model.encode([record["text"] for record in FAQ]), k=1, mode="semantic")] == [
+        "1",
+        "2",
+        "3",
+    ]
 
 
 def test_counts_are_of_what_was_done(faq) -> None:
@@ -128,8 +133,8 @@ def test_vectors_and_contents_are_in_one_order(faq, model) -> None:
         (lambda faq: faq.search("x", k=0), "1 or more"),
         (lambda faq: faq.search("x", mode="telepathy"), "no mode 'telepathy'"),
         (lambda faq: faq.search("x", filter={"a": {"$near": 1}}), "not an operator"),
-        (lambda faq: faq.search(np.zeros(64, np.float32)), "not all zero"),
-        (lambda faq: faq.search(np.ones(3, np.float32)), "shape"),
+        (lambda faq: faq.search(np.zeros(64, np.float32), mode="semantic"), "not all zero"),
+        (lambda faq: faq.search(np.ones(3, np.float32), mode="semantic"), "shape"),
         (lambda faq: faq.search_all([3]), "not 3"),
     ],
 )
@@ -237,6 +242,7 @@ def test_names_are_letters_digits_and_dashes(tmp_path, name, model) -> None:
 
 def test_a_models_folder_is_remembered_whole(tmp_path, monkeypatch) -> None:
     (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "config.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     with huiyi.open("faq", model=words(name="my-model"), home=tmp_path) as faq:
         assert faq.facts.model == str(tmp_path / "my-model")
@@ -345,3 +351,125 @@ def test_engine_calls_of_a_sync_are_those_of_the_changes(tmp_path) -> None:
         assert (done.added, done.changed, done.unchanged, done.embedded) == (0, 200, 9_800, 100)
         seen = ["".join(map(chr, np.frombuffer(each, np.int32)[:-1])) for each in engine.seen[before:]]
         assert sorted(seen) == sorted(f"{i} changed" for i in range(0, 10_000, 100))
+
+
+# by meaning, by words, by both
+
+
+def test_words_alone_load_no_model(faq, tmp_path) -> None:
+    def load(name):
+        raise AssertionError("a model was loaded")
+
+    with workspace.open_collection("faq", home=tmp_path, load=load) as again:
+        hits = again.search("PARCEL?", mode="keyword")
+    assert [hit.id for hit in hits] == ["2"]
+    assert hits[0].score > 0
+
+
+def test_both_legs_are_told_apart_in_a_hit(faq) -> None:
+    first, second, third = faq.search("where is the invoice", k=3)
+    assert {first.id, second.id} == {"1", "2"}
+    assert {first.keyword_rank, second.keyword_rank} == {1, 2}
+    assert {first.semantic_rank, second.semantic_rank, third.semantic_rank} == {1, 2, 3}
+    assert (third.id, third.keyword_rank, third.bm25) == ("3", None, 0)
+    cosines = {hit.id: hit.score for hit in faq.search("where is the invoice", 3, "semantic")}
+    words = {hit.id: hit.score for hit in faq.search("where is the invoice", 3, "keyword")}
+    for hit in (first, second, third):
+        assert hit.cosine == pytest.approx(cosines[hit.id], abs=1e-3)
+        assert hit.bm25 == pytest.approx(words.get(hit.id, 0), abs=1e-4)
+    assert faq.search("parcel", mode="semantic")[0].keyword_rank is None
+
+
+def test_words_of_the_query_are_marked_when_asked_for(faq) -> None:
+    hit = faq.search("Where, parcels?", k=1, highlight=True)[0]
+    assert [hit.text[start:end] for start, end in hit.spans] == ["where", "parcel"]
+    assert faq.search("Where, parcels?", k=1)[0].spans == ()
+
+
+def test_hits_below_a_score_are_left_out(faq) -> None:
+    for mode in ("hybrid", "semantic", "keyword"):
+        hits = faq.search("where is my parcel", mode=mode)
+        assert faq.search("where is my parcel", mode=mode, min_score=hits[0].score - 1e-6) == hits[:1]
+        assert faq.search("where is my parcel", mode=mode, min_score=1e6) == []
+    with pytest.raises(InvalidInput, match="tune"):
+        faq.search("parcel", min_score="tuned")
+    with pytest.raises(InvalidInput, match="number"):
+        faq.search("parcel", min_score="high")
+
+
+def test_hits_may_differ_from_one_another(faq) -> None:
+    faq.add([{"id": f"copy{i}", "text": "where is my parcel"} for i in range(5)])
+    assert [hit.text for hit in faq.search("where is my parcel", k=3)] == ["where is my parcel"] * 3
+    for mode in ("hybrid", "semantic"):
+        hits = faq.search("where is my parcel", k=3, mode=mode, diversity=0.6)
+        assert hits[0].text == "where is my parcel"
+        assert len({hit.text for hit in hits}) > 1
+    assert len(faq.search("where is my parcel", k=3, mode="keyword", diversity=0.6)) == 3
+
+
+def test_a_vector_that_is_there_already_is_not_made_again(faq, model) -> None:
+    vector = model.encode_query("where is my parcel")
+    before = len(model.encoder.calls)
+    hits = faq.search("where is my parcel", vector=vector)
+    assert len(model.encoder.calls) == before
+    assert hits == faq.search("where is my parcel")
+
+
+def test_many_queries_have_each_their_hits(faq) -> None:
+    queries = ["parcel", "invoice", "包裹"]
+    for mode in ("hybrid", "semantic", "keyword"):
+        found = faq.search_all(queries, 2, mode)
+        assert [[hit.id for hit in hits] for hits in found] == [[hit.id for hit in faq.search(query, 2, mode)] for query in queries]
+    assert faq.search_all([]) == []
+
+
+ODD_QUERIES = [
+    "?",
+    '"',
+    '" OR 1',
+    "parcel* NEAR(a) AND NOT b",
+    "the the a of",
+    "x" * 10_000,
+    "包裹 " * 4000,
+    "\x00",
+    "'; DROP TABLE records;--",
+]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "semantic", "keyword"])
+@pytest.mark.parametrize("query", ODD_QUERIES)
+def test_any_text_may_be_asked(faq, query, mode) -> None:
+    hits = faq.search(query, 10, mode)
+    assert len(hits) <= 3 if mode == "keyword" else len(hits) == 3
+    assert faq.count() == 3
+
+
+def test_more_hits_than_there_are_and_a_field_that_nobody_has(faq) -> None:
+    for mode in ("hybrid", "semantic", "keyword"):
+        assert len(faq.search("is my invoice", 1000, mode)) == (2 if mode == "keyword" else 3)
+        assert faq.search("parcel", 5, mode, {"colour": "red"}) == []
+        assert [hit.id for hit in faq.search("parcel", 5, mode, {"colour": {"$exists": False}})][:1] == ["2"]
+
+
+def test_what_was_learned_is_used_and_kept(faq, tmp_path, model) -> None:
+    space = faq.facts.space
+    faq.keep_tuning(Tuning(space, 0.0, 0.01, 0.95, 1.0, 10, 1.0))
+    with huiyi.open("faq", model=model, home=tmp_path) as again:
+        assert again.tuning == Tuning(space, 0.0, 0.01, 0.95, 1.0, 10, 1.0)
+        hits = again.search("my invoice parcel", k=3)
+        assert [hit.keyword_rank for hit in hits] == [1, 2, None]
+        assert [hit.keyword_rank for hit in again.search("my invoice parcel", k=3, min_score="tuned")] == [1, 2]
+        again.keep_tuning(Tuning("another space", 0.0, 0.01, 0.95, 1.0, 10, 1.0))
+        assert again.tuning is None
+        again.keep_tuning(None)
+        assert again.tuning is None
+
+
+def test_a_text_with_a_vector_for_each_or_none(faq) -> None:
+    with pytest.raises(InvalidInput, match="one for each"):
+        faq.search_all(["a", "b"], vectors=np.ones((1, 64), np.float32))
+    for mode in ("hybrid", "keyword"):
+        with pytest.raises(InvalidInput, match="no words"):
+            faq.search(np.ones(64, np.float32), mode=mode)
+    with pytest.raises(InvalidInput, match="between 0 and 1"):
+        faq.search("a", diversity=2)

@@ -4,21 +4,25 @@ Owns the space law: a collection keeps the vectors of eight probe texts, and a m
 is loaded when something has to be embedded, not before. Knows nothing of sources or the backends behind the `Store` protocol.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
 import numpy as np
 
+from huiyi import understanding
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.probes import FEW
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.stores.filters import parse
-from huiyi.stores.store import Facts, Fingerprint, Hit, Page, Record, Status, Store, as_record, fingerprint
+from huiyi.stores.store import Candidate, Facts, Fingerprint, Hit, Page, Record, Status, Store, as_record, fingerprint
+from huiyi.stores.terms import spans
+from huiyi.tasks import fusion
 from huiyi.types import Embedded, Floats, Kind
 
 SLICE_RECORDS = 256
@@ -27,8 +31,11 @@ LONGEST_TEXT = 500_000  # characters that a model is given; none reads 32,768 to
 # The least cosine of a probe text's vector with the stored one, and where int8 computes or nobody knows what does.
 SAME, SAME_INT8 = 0.999, 0.995
 
-Mode = Literal["semantic"]
-MODES: tuple[Mode, ...] = ("semantic",)
+Mode = Literal["hybrid", "semantic", "keyword"]
+MODES: tuple[Mode, ...] = ("hybrid", "semantic", "keyword")
+DEPTH = 100  # candidates of each leg of a hybrid search, at least
+TUNED = "search"
+POOL = 4  # candidates for each hit that shall differ from the others
 Filtering = Mapping[str, Any] | None
 Given = Record | Mapping[str, Any]
 
@@ -78,6 +85,23 @@ class Reindexed:
     records: int
     embedded: int
     tokens: int
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was learned from labelled queries, for hybrid searches of vectors of one space.
+
+    weight: of the cosine beside the words. min_score: from here on `precision` of the first hits were right; None where it never was so.
+    answered: the share of the queries whose first hit is above. queries: how many it was learned from; ndcg: theirs, of 10 hits.
+    """
+
+    space: str
+    weight: float
+    min_score: float | None
+    precision: float
+    answered: float
+    queries: int
+    ndcg: float
 
 
 class Collection:
@@ -164,26 +188,97 @@ class Collection:
         ids, texts, metadata = ([getattr(record, name) for record in records] for name in ("id", "text", "metadata"))
         return Contents(tuple(ids), tuple(texts), tuple(metadata), vectors)
 
-    def search(self, query: str | Floats, k: int = 10, mode: Mode = "semantic", filter: Filtering = None) -> list[Hit]:
-        """The k records nearest to a text, or to a vector [dim], best first. filter: only records that match are looked at."""
-        return self.search_all([query] if isinstance(query, str) else np.asarray(query, np.float32)[None], k, mode, filter)[0]
+    def search(
+        self,
+        query: str | Floats,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        filter: Filtering = None,
+        *,
+        min_score: float | Literal["tuned"] | None = None,
+        diversity: float | None = None,
+        vector: Floats | None = None,
+        highlight: bool = False,
+    ) -> list[Hit]:
+        """The k records that answer a text best, best first. filter: only records that match are looked at.
+
+        mode: "semantic" goes by the cosine of vectors, "keyword" by BM25 of words and loads no model, "hybrid" by both; a vector [dim] in
+        the place of the text is for "semantic". vector: of a text that was embedded already. min_score: hits below are left out; "tuned"
+        is the one that was learned. diversity: 0 to 1, how much hits shall differ from one another. highlight: fill in `spans`.
+        """
+        vectors = None if vector is None else np.asarray(vector, np.float32)[None]
+        queries = [query] if isinstance(query, str) else np.asarray(query, np.float32)[None]
+        return self.search_all(queries, k, mode, filter, min_score=min_score, diversity=diversity, vectors=vectors, highlight=highlight)[0]
 
     def search_all(
-        self, queries: Sequence[str] | Floats, k: int = 10, mode: Mode = "semantic", filter: Filtering = None
+        self,
+        queries: Sequence[str] | Floats,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        filter: Filtering = None,
+        *,
+        min_score: float | Literal["tuned"] | None = None,
+        diversity: float | None = None,
+        vectors: Floats | None = None,
+        highlight: bool = False,
     ) -> list[list[Hit]]:
         """As `search`, for several queries (or vectors [n, dim]) at once: a list of hits for each."""
         if mode not in MODES:
-            raise InvalidInput(f"there is no mode {mode!r}; there is {', '.join(MODES)}")
+            raise InvalidInput(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
         if k < 1:
             raise InvalidInput(f"k is the number of hits, 1 or more, not {k}")
+        if diversity is not None and not 0 <= diversity <= 1:
+            raise InvalidInput(f"diversity lies between 0 and 1, not {diversity}")
+        asked = Queries(queries, vectors, mode)
         tree = parse(filter)
+        wanted = k if not diversity else max(POOL * k, DEPTH)
         while True:
             store, load = self._live
             try:
-                return store.search(self._queries(store, load, queries), k, tree)
+                tuning = self.tuning
+                least = self._least(min_score, tuning) if isinstance(min_score, str) else min_score
+                if not len(queries):
+                    return []
+                if mode == "keyword":
+                    found = store.search_keywords(asked.texts, wanted, tree)
+                elif mode == "semantic":
+                    found = store.search(self._vectors(store, load, asked), wanted, tree)
+                else:
+                    weight = tuning.weight if tuning else fusion.WEIGHT
+                    depth = max(DEPTH, wanted)
+                    proposed = store.candidates(self._vectors(store, load, asked), asked.texts, depth, tree)
+                    found = [fused(each, weight, depth)[:wanted] for each in proposed]
+                if least is not None:
+                    found = [[hit for hit in hits if hit.score >= least] for hits in found]
+                if diversity:
+                    found = [_varied(store, hits, k, diversity) for hits in found]
+                break
             except Conflict:
                 if self._live[0] is store:
                     raise  # else this collection was reindexed by another thread just now
+        if highlight and asked.texts:
+            return [[_marked(hit, text) for hit in hits] for hits, text in zip(found, asked.texts, strict=True)]
+        return found
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What `tune` learned for the vectors that are there now; None without."""
+        kept = self._store.kept(TUNED)
+        tuning = Tuning(**json.loads(kept)) if kept else None
+        return tuning if tuning and tuning.space == self.facts.space else None
+
+    def keep_tuning(self, tuning: Tuning | None) -> None:
+        """Use this in hybrid searches from now on; None: the defaults."""
+        self._store.keep(TUNED, json.dumps(asdict(tuning)) if tuning else None)
+
+    def _least(self, min_score: str, tuning: Tuning | None) -> float:
+        if min_score != "tuned":
+            raise InvalidInput(f'min_score is a number or "tuned", not {min_score!r}')
+        if tuning is None or tuning.min_score is None:
+            raise InvalidInput(
+                f"no threshold was learned for {self.name}: tune it on labelled queries (huiyi search --tune), or give a number"
+            )
+        return tuning.min_score
 
     def reindex(self, load: Callable[[], Model], report: Callable[[int, int, Added], object] = lambda done, all_, made: None) -> Reindexed:
         """Embed everything with another model beside the live vectors, then swap. Searches and writes go on; a broken run goes on.
@@ -209,6 +304,50 @@ class Collection:
         self._live = swapped, load
         store.close()
         return Reindexed(self.name, facts.model, before.model, swapped.count(), embedded, tokens)
+
+    def cluster(
+        self,
+        *,
+        method: understanding.Method = "graph",
+        granularity: float | None = None,
+        n_topics: int | None = None,
+        min_size: int | None = None,
+        outliers: bool = True,
+        filter: Filtering = None,
+    ) -> understanding.FoundTopics:
+        """The topics of the records, named. granularity: more makes finer ones; without it, it is chosen. n_topics: for kmeans."""
+        held = self.contents(filter)
+        how = {"method": method, "granularity": granularity, "n_topics": n_topics, "min_size": min_size, "outliers": outliers}
+        return understanding.cluster(held.ids, held.texts, held.vectors, **how)  # type: ignore[arg-type]
+
+    def dedup(self, *, threshold: float | None = None, guarded: bool = True, filter: Filtering = None) -> understanding.FoundRepeats:
+        """Groups of repeats; nothing is deleted. guarded: what differs in a number, a negation or a name is kept apart."""
+        held = self.contents(filter)
+        return understanding.dedup(held.ids, held.texts, held.vectors, threshold=threshold, guarded=guarded)
+
+    def summarize(
+        self, *, k: int = 5, method: Literal["coverage", "lexrank"] = "coverage", filter: Filtering = None
+    ) -> understanding.ShortView:
+        """The k records that say most, none twice."""
+        held = self.contents(filter)
+        return understanding.summarize(held.ids, held.texts, held.vectors, k=k, method=method)
+
+    def recommend(
+        self,
+        *,
+        like: Sequence[str] = (),
+        dislike: Sequence[str] = (),
+        history: Sequence[str] = (),
+        k: int = 10,
+        diversity: float = 0.3,
+        filter: Filtering = None,
+    ) -> list[understanding.Recommended]:
+        """What suits somebody who likes and dislikes these ids, and saw those of `history`, the oldest first. filter: what may be given."""
+        held = self.contents()
+        allowed = None if filter is None else [record.id for record in self.records(filter)]
+        return understanding.recommend(
+            held.ids, held.texts, held.vectors, like=like, dislike=dislike, history=history, k=k, diversity=diversity, allowed=allowed
+        )
 
     def status(self) -> Status:
         return self._store.status()
@@ -255,19 +394,12 @@ class Collection:
                     counted = _write(store, records, known, vectors)
                     return replace(counted, cut=cut, embedded=len(vectors), tokens=tokens)
 
-    def _queries(self, store: Store, load: Callable[[], Model], queries: Sequence[str] | Floats) -> Floats:
-        if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
-            norms = np.linalg.norm(queries, axis=-1, keepdims=True)
-            if queries.ndim != 2 or not (np.isfinite(norms).all() and (norms > 0).all()):
-                raise InvalidInput("a query is a text, or a vector [dim] of finite numbers that are not all zero")
-            return cast(Floats, queries / norms)
-        texts = list(queries)
-        for text in texts:
-            if not isinstance(text, str) or not text.strip():
-                raise InvalidInput("a query is a text that is not empty" + ("" if isinstance(text, str) else f", not {text!r}"))
+    def _vectors(self, store: Store, load: Callable[[], Model], asked: "Queries") -> Floats:
+        if asked.vectors is not None:
+            return asked.vectors
         facts = self.facts
         instruction = facts.instruction if self._instruction is None else self._instruction
-        return embed(self._model(store, load), texts, "query", instruction, facts.dim).vectors
+        return embed(self._model(store, load), asked.texts, "query", instruction, facts.dim).vectors
 
     def _model(self, store: Store, load: Callable[[], Model]) -> Model:
         with self._loading:
@@ -277,6 +409,59 @@ class Collection:
                     require_same_space(self.name, store.facts, model)
                 self._models = {load: model}
             return self._models[load]
+
+
+class Queries:
+    """What is asked, checked. texts: empty where only vectors were given. vectors: float32 [n, dim], unit rows, None where to be made."""
+
+    def __init__(self, queries: Sequence[str] | Floats, vectors: Floats | None, mode: Mode) -> None:
+        self.texts: list[str] = []
+        if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
+            if mode != "semantic" or vectors is not None:
+                raise InvalidInput(f'a vector has no words for mode="{mode}": pass mode="semantic", or the text, and its vector besides')
+            vectors = queries
+        else:
+            self.texts = list(queries)
+            for text in self.texts:
+                if not isinstance(text, str) or not text.strip():
+                    raise InvalidInput("a query is a text that is not empty" + ("" if isinstance(text, str) else f", not {text!r}"))
+            if vectors is not None and len(vectors) != len(self.texts):
+                raise InvalidInput(f"{len(self.texts)} queries were given with {len(vectors)} vectors; give one for each")
+        self.vectors = None if vectors is None else _unit(np.asarray(vectors, np.float32))
+
+
+def fused(candidates: Sequence[Candidate], weight: float, depth: int) -> list[Hit]:
+    """Candidates of a hybrid search as hits, best first. depth: how many of each leg are among them."""
+    cosines, bm25 = [each.cosine for each in candidates], [each.bm25 for each in candidates]
+    scores = fusion.convex(cosines, bm25, weight)
+    near, words = fusion.ranks(cosines, depth).tolist(), fusion.ranks(bm25, depth, above=0).tolist()
+    hits = []
+    for i in np.lexsort((-np.array(cosines), -scores)).tolist():
+        one = candidates[i].record
+        places = near[i] or None, words[i] or None
+        hits.append(Hit(one.id, float(scores[i]), one.text, one.metadata, cosines[i], bm25[i], *places))
+    return hits
+
+
+def _varied(store: Store, hits: list[Hit], k: int, diversity: float) -> list[Hit]:
+    vectors = store.vectors([hit.id for hit in hits])
+    there = [hit for hit in hits if hit.id in vectors]  # others were deleted just now
+    if not there:
+        return []
+    scores = np.array([hit.score for hit in there], np.float32)
+    scores /= max(1.0, float(np.abs(scores).max()))  # BM25 beside cosines
+    return [there[i] for i in fusion.varied(np.stack([vectors[hit.id] for hit in there]), scores, k, diversity)]
+
+
+def _marked(hit: Hit, query: str) -> Hit:
+    return replace(hit, spans=tuple(spans(hit.text, query)))
+
+
+def _unit(vectors: Floats) -> Floats:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    if vectors.ndim != 2 or not (np.isfinite(norms).all() and (norms > 0).all()):
+        raise InvalidInput("a query is a text, or a vector [dim] of finite numbers that are not all zero")
+    return cast(Floats, vectors / norms)
 
 
 def embed(model: Model, texts: Sequence[str], kind: Kind, instruction: str | None = None, dimensions: int | None = None) -> Embedded:

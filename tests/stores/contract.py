@@ -35,6 +35,53 @@ STRANGE_IDS = [
     "e\u0301",
 ]
 
+TOLD = {
+    "zh1": "订单超过48小时未发货怎么办",
+    "zh2": "花呗逾期会怎么样",
+    "zh3": "包裹什么时候能到",
+    "ja1": "注文をキャンセルする方法",
+    "ja2": "返品の送料は誰が払いますか",
+    "th1": "ฉันจะยกเลิกคำสั่งซื้อได้อย่างไร",
+    "th2": "ค่าจัดส่งเท่าไหร่",
+    "ar1": "كيف ألغي الطلب",
+    "ar2": "متى يصل الطرد",
+    "en1": "Where is my parcel?",
+    "en2": "How do I get an invoice?",
+    "ko1": "배송은 얼마나 걸리나요",
+}
+ASKED = {
+    "我昨天买的耳机还没发货": "zh1",
+    "花呗": "zh2",
+    "48": "zh1",
+    "キャンセル": "ja1",
+    "送料": "ja2",
+    "ยกเลิก": "th1",
+    "จัดส่ง": "th2",
+    "الطلب": "ar1",
+    "متى الطرد": "ar2",
+    "PARCEL": "en1",
+    "an invoice": "en2",
+    "배송": "ko1",
+}
+STRANGE_QUERIES = [
+    "?",
+    "!!! ...",
+    '"',
+    "'",
+    '"a" OR "b"',
+    "parcel* NEAR(invoice, 2) AND NOT x",
+    "text: parcel",
+    "{x}^2 -parcel +invoice",
+    "'; DROP TABLE records; --",
+    "%_\\",
+    "\x00",
+    "👍",
+    "the the the a of",
+    "parcel " * 1400,
+    "包裹" * 5000,
+    "\n\t",
+]
+
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
@@ -57,6 +104,8 @@ def records(count: int, start: int = 0) -> list[Record]:
 
 class StoreContract:
     """See the module."""
+
+    keywords = True  # whether the backend has them
 
     def open_store(self, folder) -> Store:
         raise NotImplementedError
@@ -281,6 +330,95 @@ class StoreContract:
         assert sum(len(batch.records) for batch in store.scan()) == 3000
         assert store.search(vectors(3000)[2345:2346], 1)[0][0].id == "r2345"
         assert store.delete(ids=[f"r{i}" for i in range(2990)]) == 2990
+
+    @pytest.fixture
+    def told(self, store) -> Store:
+        """Texts of several languages."""
+        made = [Record(id_, text, {"lang": id_[:2]}) for id_, text in TOLD.items()]
+        store.put(made, vectors(len(made)))
+        return store
+
+    @pytest.mark.parametrize(("query", "best"), ASKED.items())
+    def test_words_find_their_records(self, told, query, best):
+        if not self.keywords:
+            pytest.skip("no keywords here")
+        hits = told.search_keywords([query], 3)[0]
+        assert hits[0].id == best
+        assert (hits[0].text, hits[0].metadata) == (TOLD[best], {"lang": best[:2]})
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert all(hit.score > 0 for hit in hits)
+        assert (
+            told.search_keywords([query], 3, parse({"lang": {"$ne": best[:2]}}))[0]
+            == [hit for hit in told.search_keywords([query], 30)[0] if hit.metadata["lang"] != best[:2]][:3]
+        )
+
+    def test_words_follow_what_is_written(self, told):
+        if not self.keywords:
+            pytest.skip("no keywords here")
+        assert told.search_keywords(["zebra"], 3) == [[]]
+        told.put([Record("new", "a zebra", {"a": 1}), Record("en1", "another zebra zebra", {})], vectors(2, seed=5))
+        assert {hit.id for hit in told.search_keywords(["zebra"], 3)[0]} == {"new", "en1"}
+        assert told.search_keywords(["parcel"], 3) == [[]]
+        told.revise([Record("new", "a zebra", {"a": 2})])
+        assert [hit.id for hit in told.search_keywords(["zebra"], 3, parse({"a": 2}))[0]] == ["new"]
+        told.delete(ids=["en1"])
+        assert [hit.id for hit in told.search_keywords(["zebra"], 3)[0]] == ["new"]
+
+    @pytest.mark.parametrize("query", STRANGE_QUERIES)
+    def test_no_query_is_more_than_words(self, told, query):
+        if not self.keywords:
+            pytest.skip("no keywords here")
+        (hits,), (candidates,) = told.search_keywords([query], 3), told.candidates(vectors(1), [query], 3)
+        assert len(hits) <= 3
+        assert 3 <= len(candidates) <= 6
+        assert told.count() == len(TOLD)
+
+    def test_candidates_are_those_of_both_legs_with_both_scores(self, told):
+        query, vector = "Parcel 包裹", vectors(3)[2:]
+        if not self.keywords:
+            for ask in (lambda: told.search_keywords([query], 3), lambda: told.candidates(vector, [query], 3)):
+                with pytest.raises(InvalidInput, match="semantic"):
+                    ask()
+            return
+        near = {hit.id: hit.score for hit in told.search(vector, 30)[0]}
+        for filter in (None, parse({"lang": "en"})):
+            words = {hit.id: hit.score for hit in told.search_keywords([query], 30, filter)[0]}
+            (found,) = told.candidates(vector, [query], 3, filter)
+            ids = [each.record.id for each in found]
+            assert len(ids) == len(set(ids))
+            assert set(ids) == {
+                hit.id for hits in (told.search(vector, 3, filter), told.search_keywords([query], 3, filter)) for hit in hits[0]
+            }
+            for each in found:
+                assert each.record.text == TOLD[each.record.id]
+                assert each.cosine == pytest.approx(near[each.record.id], abs=2e-3)
+                assert each.bm25 == pytest.approx(words.get(each.record.id, 0.0), rel=0.02)
+
+    def test_several_queries_are_answered_each_for_itself(self, told):
+        if not self.keywords:
+            pytest.skip("no keywords here")
+        queries = list(ASKED)[:3]
+        assert told.search_keywords(queries, 2) == [told.search_keywords([query], 2)[0] for query in queries]
+        both = told.candidates(vectors(3), queries, 2)
+        alone = [told.candidates(vectors(3)[i : i + 1], [query], 2)[0] for i, query in enumerate(queries)]
+        assert [{each.record.id for each in some} for some in both] == [{each.record.id for each in some} for some in alone]
+        assert told.search_keywords([], 2) == []
+
+    def test_vectors_are_had_by_id(self, filled):
+        found = filled.vectors(["r3", "nothing", "r7"])
+        assert found.keys() == {"r3", "r7"}
+        np.testing.assert_allclose(found["r7"], vectors(40)[7], atol=2e-3)
+        assert filled.vectors([]) == {}
+
+    def test_what_was_learned_is_kept_with_it(self, filled, new):
+        assert filled.kept("search") is None
+        filled.keep("search", '{"weight": 0.5}')
+        filled.keep("search", '{"weight": 0.25, "名": 1}')
+        assert filled.kept("search") == new().kept("search") == '{"weight": 0.25, "名": 1}'
+        assert filled.kept("other") is None
+        filled.keep("search", None)
+        filled.keep("search", None)
+        assert new().kept("search") is None
 
     def test_nothing_may_be_put(self, store):
         store.put([], np.empty((0, DIM), np.float32))

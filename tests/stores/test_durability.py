@@ -22,8 +22,9 @@ STEPS = [(job, step) for job, steps in workload.STEPS.items() for step in steps]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    from huiyi.stores import vectorindex
+    from huiyi.stores import textindex, vectorindex
 
+    monkeypatch.setattr(textindex, "SAVE_ROWS", 1)
     monkeypatch.setattr(vectorindex, "BLOCK", 16)
     monkeypatch.setattr(local, "BLOCK", 16)
     monkeypatch.setattr(local, "GRAPH_FROM", 32)
@@ -66,6 +67,8 @@ def require_state(folder: Path, expected: list[dict[str, Record]], dim: int = wo
                 np.testing.assert_allclose(vector, workload.vector(record.text, dim), atol=2e-3)
                 best = store.search(workload.vector(record.text, dim)[None], 1)[0][0]
                 assert (best.id, best.text, best.metadata) == (record.id, record.text, record.metadata)
+        for record in there.values():
+            assert record.text in [hit.text for hit in store.search_keywords([record.text], 3)[0]]
         assert store.count() == len(there)
         store.check()
         store.put([Record("afterwards", "afterwards", {})], workload.vector("afterwards", dim)[None])

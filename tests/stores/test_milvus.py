@@ -314,6 +314,8 @@ def server(tmp_path_factory):
 
 @pytest.mark.slow
 class TestServer(StoreContract):
+    keywords = False
+
     @pytest.fixture(autouse=True)
     def _address(self, server, request, tmp_path):
         self.address = server

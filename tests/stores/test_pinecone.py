@@ -38,6 +38,8 @@ def _key(monkeypatch, standin):
 
 
 class TestContract(StoreContract):
+    keywords = False
+
     @pytest.fixture(autouse=True)
     def _address(self, standin):
         self.address = standin.url

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from huiyi.stores import image, local, records, transactions, vectorindex
+from huiyi.stores import image, keywords, local, records, textindex, transactions, vectorindex
 from huiyi.stores.local import LocalStore
 from huiyi.stores.store import Facts, Record
 
@@ -22,7 +22,7 @@ WRITES = 40
 STEPS = {
     "write": ("write: old rows gone", "write: records in", "write: vectors in", "write: before commit", "write: committed"),
     "create": ("create: begun", "create: before commit"),
-    "index": ("index: graph written", "index: written", "index: replaced"),
+    "index": ("keywords: written", "keywords: replaced", "index: graph written", "index: written", "index: replaced"),
     "reindex": ("reindex: begun", "reindex: batch", "reindex: swapped", "reindex: done"),
     "migrate": ("migration: backed up", "migration: before commit", "migration: done"),
     "restore": ("restore: copied", "restore: done"),
@@ -71,6 +71,7 @@ def small() -> None:
     """Graphs of few vectors."""
     vectorindex.BLOCK = local.BLOCK = 16
     local.GRAPH_FROM, local.SAVE_AT_END = 32, 1
+    textindex.SAVE_ROWS = 1
 
 
 def migrate() -> None:
@@ -119,7 +120,7 @@ def main(folder: str, job: str, step: str, nth: str) -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    for module in (transactions, records, image, local):
+    for module in (transactions, records, image, keywords, local):
         module.step = kill
     run(Path(folder), job)
 

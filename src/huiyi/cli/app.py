@@ -22,6 +22,7 @@ from huiyi.cli import (
     evaluating,
     indexing,
     model,
+    searching,
     serving,
     summarizing,
     training,
@@ -51,6 +52,7 @@ app.command()(serving.serve)
 app.command()(training.train)
 app.command()(indexing.index)
 app.command()(indexing.reindex)
+app.command()(searching.search)
 app.add_typer(collections.app, name="collections")
 app.add_typer(model.app, name="model")
 app.add_typer(classifying.app, name="classify")

@@ -16,12 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from huiyi.stores.columns import Columns
 from huiyi.stores.filters import Filter
+from huiyi.stores.keywords import Part, Which
 from huiyi.stores.transactions import Snapshot, State, step
 from huiyi.stores.vectorindex import Selection, VectorIndex
 
@@ -43,6 +45,7 @@ class Image:
         self._gone: NDArray[np.bool_] = np.empty(0, bool)
         self.gone = 0
         self._selections: OrderedDict[Filter, Selection] = OrderedDict()
+        self._placed: WeakKeyDictionary[Part, tuple[NDArray[np.int64], bool]] = WeakKeyDictionary()
 
     @property
     def size(self) -> int:
@@ -70,6 +73,44 @@ class Image:
             while len(self._selections) > MOST_SELECTIONS:
                 with suppress(KeyError):  # another reader was faster
                     self._selections.popitem(last=False)
+        return found
+
+    def masks(self, filter: Filter | None) -> "tuple[Which, Which]":
+        """For parts of the keywords: which of their rows are there, and which of these match."""
+        assert self.at
+        selection = self.select(filter) if filter is not None else None
+        bits = None if selection is None else np.unpackbits(selection.bits, count=self.size, bitorder="little").view(bool)
+        own: dict[int, Any] = {}
+
+        def there(part: Part) -> NDArray[np.bool_] | None:
+            positions, whole = self._places(part)
+            if whole and not self.gone:
+                return None
+            if id(part) not in own:
+                own[id(part)] = (positions >= 0) & ~self._gone[positions]
+            mask: NDArray[np.bool_] = own[id(part)]
+            return None if mask.all() else mask
+
+        def matching(part: Part) -> NDArray[np.bool_] | None:
+            if bits is None:
+                return there(part)
+            positions, _ = self._places(part)
+            mask: NDArray[np.bool_] = (positions >= 0) & bits[positions]
+            return mask
+
+        return there, matching
+
+    def _places(self, part: Part) -> tuple[NDArray[np.int64], bool]:
+        """Positions of the rows of a part, -1 for those that are not there; and whether all are."""
+        found = self._placed.get(part)
+        if found is None:
+            rows = self._rows[: self.size]
+            positions = np.searchsorted(rows, part.rows)
+            positions[positions == len(rows)] = 0
+            positions = np.where(rows[positions] == part.rows, positions, -1) if len(rows) else np.full(len(part.rows), -1)
+            found = positions, bool((positions >= 0).all())
+            if self.at and part.last <= self.at.row:
+                self._placed[part] = found
         return found
 
     def matching(self, filter: Filter) -> list[int]:

@@ -23,9 +23,12 @@ import numpy as np
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
 from huiyi.stores.filters import Filter, matches
 from huiyi.stores.image import Image
+from huiyi.stores.keywords import Keywords, Scored
 from huiyi.stores.locking import SharedLock
 from huiyi.stores.records import Records
-from huiyi.stores.store import Batch, Facts, Fingerprint, Hit, Page, Record, Status
+from huiyi.stores.store import Batch, Candidate, Facts, Fingerprint, Hit, Page, Record, Status
+from huiyi.stores.terms import asked
+from huiyi.stores.textindex import TextIndex
 from huiyi.stores.transactions import Snapshot, Writing, step
 from huiyi.stores.vectorindex import BLOCK
 from huiyi.types import Floats
@@ -41,6 +44,7 @@ SAVE_EVERY = 100_000  # vectors that came into the graph
 SAVE_AT_END = 4_096
 WORN = 0.3  # share of positions that are gone at which the image is made anew
 CLOSE_S = 30.0
+NO_WORDS = Keywords("")
 
 Answer = TypeVar("Answer")
 
@@ -80,6 +84,7 @@ class LocalStore:
         self._facts: Facts | None = None
         self._generation = 0
         self._image: Image | None = None
+        self._words = TextIndex(folder)
         self._lock = SharedLock()  # around what searches read of the image
         self._following = threading.Lock()  # around making it follow
         self._starting = threading.Lock()
@@ -124,20 +129,66 @@ class LocalStore:
             return snapshot.get(list(dict.fromkeys(ids)))
 
     def search(self, vectors: Floats, k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        queries = self._queries(vectors, k)
+        with self._ask(lambda image: _proposed(image, queries, k, filter)) as (snapshot, proposed):
+            best = [dict(list(rows.items())[:k]) for rows in _nearest(snapshot, queries, proposed)]
+            records = snapshot.records(sorted({row for rows in best for row in rows}))
+            return [[_hit(records[row], score) for row, score in rows.items()] for rows in best]
+
+    def search_keywords(self, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        require_hits(k)
+        wanted = [asked(text) for text in texts]
+
+        def found(image: Image, words: Keywords) -> list[Scored]:
+            there, meant = image.masks(filter)
+            return [words.search(each, k, there, meant) for each in wanted]
+
+        with self._ask_words(found) as (snapshot, answers):
+            records = snapshot.records(sorted({row for each in answers for row in each.rows}))
+            return [[_hit(records[row], score) for row, score in each] for each in answers]
+
+    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
+        queries = self._queries(vectors, k)
+        wanted = [asked(text) for text in texts]
+
+        def found(image: Image, words: Keywords) -> tuple[list[list[int]], list[Scored]]:
+            proposed = _proposed(image, queries, k, filter)
+            there, meant = image.masks(filter)
+            return proposed, [words.search(each, k, there, meant, rows) for each, rows in zip(wanted, proposed, strict=True)]
+
+        with self._ask_words(found) as (snapshot, (proposed, answers)):
+            cosines = _nearest(snapshot, queries, [each.rows for each in answers])
+            kept = []
+            for rows, own, each in zip(proposed, cosines, answers, strict=True):
+                near = set(sorted(rows, key=lambda row: (-own[row], row))[:k])
+                words_first = [row for row, score in each if score > 0][:k]
+                kept.append(near.union(words_first))
+            records = snapshot.records(sorted(set().union(*kept)))
+            return [
+                [Candidate(records[row], own[row], score) for row, score in each if row in rows]
+                for rows, own, each in zip(kept, cosines, answers, strict=True)
+            ]
+
+    def _queries(self, vectors: Floats, k: int) -> Floats:
         queries = np.ascontiguousarray(vectors, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self._dim():
             raise InvalidInput(f"queries are vectors of shape [n, {self._dim()}], not {list(queries.shape)}")
-        if k < 1:
-            raise InvalidInput(f"k is 1 or more, not {k}")
+        require_hits(k)
+        return queries
 
-        def propose(image: Image) -> list[list[int]]:
-            wanted = min(k + min(3 * k, 200) + 10, image.size)
-            if not wanted:
-                return [[] for _ in queries]
-            return [image.rows(positions) for positions in image.index.search(queries, wanted, image.select(filter))]
+    def vectors(self, ids: Sequence[str]) -> dict[str, Floats]:
+        with self._read() as snapshot:
+            rows = snapshot.rows_of(list(dict.fromkeys(ids)))
+            return dict(zip(rows, snapshot.vectors(list(rows.values())), strict=True)) if rows else {}
 
-        with self._ask(propose) as (snapshot, proposed):
-            return _hits(snapshot, queries, proposed, k)
+    def kept(self, name: str) -> str | None:
+        with self._read() as snapshot:
+            found = snapshot.fact(f"kept {name}")
+        return None if found is None else str(found)
+
+    def keep(self, name: str, text: str | None) -> None:
+        with self._write() as writing:
+            writing.set(f"kept {name}", text)
 
     def ids(self) -> Iterator[str]:
         with self._read() as snapshot:
@@ -305,16 +356,23 @@ class LocalStore:
 
         The image is everybody's, so what this thread has not committed yet is not in it.
         """
+        with self._ask_words(lambda image, words: question(image), read=False) as asked_:
+            yield asked_
+
+    @contextmanager
+    def _ask_words(self, question: Callable[[Image, Keywords], Answer], read: bool = True) -> Iterator[tuple[Snapshot, Answer]]:
+        """The same of the image and the keywords, which are read to that state and may be of later rows too. read: else they are empty."""
         while True:
             with self._read(within=False) as snapshot:
                 state = snapshot.state()
                 if self._image is None or self._image.is_behind(state):
                     self._follow(snapshot)
+                words = self._words.at(snapshot, state) if read else NO_WORDS
                 with self._lock.shared():
                     image = self._image
                     there = image is not None and image.at == state  # else another thread has gone on already
                     if image is not None and there:
-                        answer = question(image)
+                        answer = question(image, words)
                 if there:
                     yield snapshot, answer
                     return
@@ -369,8 +427,12 @@ class LocalStore:
     def _build_all(self) -> None:
         while not self._closing.is_set():
             self._unbuilt = 0
-            with self._ask(lambda image: image) as (_, image):
+            with self._ask(lambda image: image) as (snapshot, image):
+                self._words.renew_if_worn(snapshot)
+                if self._words.follow(snapshot, snapshot.state()):
+                    continue
                 work = self._work(image)
+            self._save_words()
             if work is None:
                 return
             work(image)
@@ -411,6 +473,12 @@ class LocalStore:
             saved.write(self.folder)
         except OSError as error:
             log.warning("the index of %s could not be saved, and will be built again: %s", self.folder.name, error)
+
+    def _save_words(self) -> None:
+        try:
+            self._words.save()
+        except OSError as error:
+            log.warning("the keywords of %s could not be saved, and will be read again: %s", self.folder.name, error)
 
     def _renew(self, worn: Image) -> None:
         """An image without what is gone, in the place of the worn one."""
@@ -496,20 +564,36 @@ def require_vectors(records: Sequence[Record], vectors: Floats, dim: int) -> Non
         raise InvalidInput("a vector holds NaN or infinity")
 
 
-def _hits(snapshot: Snapshot, queries: Floats, proposed: list[list[int]], k: int) -> list[list[Hit]]:
-    """The k of the highest exact score; equal scores by row, so that answers repeat."""
+def require_hits(k: int) -> None:
+    if k < 1:
+        raise InvalidInput(f"k is 1 or more, not {k}")
+
+
+def _proposed(image: Image, queries: Floats, k: int, filter: Filter | None) -> list[list[int]]:
+    """For each query rows among which the k nearest are."""
+    wanted = min(k + min(3 * k, 200) + 10, image.size)
+    if not wanted:
+        return [[] for _ in queries]
+    return [image.rows(positions) for positions in image.index.search(queries, wanted, image.select(filter))]
+
+
+def _nearest(snapshot: Snapshot, queries: Floats, proposed: list[list[int]]) -> list[dict[int, float]]:
+    """The rows proposed for each query with their exact cosines, best first; equal ones by row, so that answers repeat."""
     every = sorted({row for rows in proposed for row in rows})
     if not every:
-        return [[] for _ in queries]
+        return [{} for _ in queries]
     place = {row: number for number, row in enumerate(every)}
     vectors = snapshot.vectors(every)
-    best: list[list[tuple[int, float]]] = []
+    best = []
     for query, rows in zip(queries, proposed, strict=True):
         own = sorted(rows)
         scores = vectors[[place[row] for row in own]] @ query
-        best.append([(own[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:k]])
-    records = snapshot.records(sorted({row for rows in best for row, _ in rows}))
-    return [[Hit((one := records[row]).id, score, one.text, one.metadata) for row, score in rows] for rows in best]
+        best.append({own[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")})
+    return best
+
+
+def _hit(record: Record, score: float) -> Hit:
+    return Hit(record.id, score, record.text, record.metadata)
 
 
 _open_stores: "weakref.WeakSet[LocalStore]" = weakref.WeakSet()

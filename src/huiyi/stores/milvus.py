@@ -22,8 +22,8 @@ from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Unavailab
 from huiyi.stores.beside import BesideSuccessor, Digests, checked
 from huiyi.stores.filters import Filter
 from huiyi.stores.milvus_connection import LITE_FILE, connect, disconnect, place_of
-from huiyi.stores.milvus_rows import FIELDS, LITE_FIELDS, MOST_TOKENS, SERVER_FIELDS, expression, key_of, record_of, row_of
-from huiyi.stores.store import Batch, Facts, Fingerprint, Hit, Page, Record, Status, digest
+from huiyi.stores.milvus_rows import FIELDS, LITE_FIELDS, MOST_TOKENS, SERVER_FIELDS, expression, key_of, record_of, row_of, words_of
+from huiyi.stores.store import Batch, Candidate, Facts, Fingerprint, Hit, Page, Record, Status, digest
 from huiyi.stores.turns import Turns
 from huiyi.types import Floats
 
@@ -34,6 +34,7 @@ _LAST_KEY = (1 << 128) - 1
 SLICE = 500
 KEYS_PAGE = 2000
 SETTLED_ROWS = 2000
+WORDS_DEPTH = 10
 FACTS_PART = 60_000  # below Milvus' 65,535 bytes a text
 CALL_S = 120.0
 _NO_COLLECTION = (100, 4)  # codes of servers, and of older ones
@@ -102,34 +103,90 @@ class MilvusStore:
     def search(self, vectors: Floats, k: int, filter: Filter | None = None) -> list[list[Hit]]:
         live = self._required()
         vectors = checked(vectors, live.facts.dim)
-        if not 1 <= k <= MOST_HITS:
-            raise InvalidInput(f"k is between 1 and {MOST_HITS:,}, not {k}")
-        found: list[list[Hit]] = []
+        _require_hits(k)
+        found = self._nearest(live, vectors, k, expression(filter, self._place.lite), ["id", "text", "metadata"])
+        return [[_hit(row, score) for row, score in each] for each in found]
+
+    def search_keywords(self, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        live = self._required()
+        self._require_words(live)
+        _require_hits(k)
+        where = expression(filter, self._place.lite)
+        return [[_hit(row, score) for row, score in self._of_words(live, text, k, where, ["id", "text", "metadata"])] for text in texts]
+
+    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
+        live = self._required()
+        self._require_words(live)
+        vectors = checked(vectors, live.facts.dim)
+        _require_hits(k)
+        where, fields = expression(filter, self._place.lite), ["key", "id", "text", "metadata", "vector"]
+        made = []
+        for vector, text, near in zip(vectors, texts, self._nearest(live, vectors, k, where, fields), strict=True):
+            rows = {row["key"]: row for row, _ in near}
+            words = self._of_words(
+                live, text, min(MOST_HITS, WORDS_DEPTH * k), where, ["key"]
+            )  # of what lies deeper the words count nothing
+            scores = {row["key"]: score for row, score in words}
+            deep = [row["key"] for row, _ in words[:k] if row["key"] not in rows]
+            rows |= {row["key"]: row for row in self._by_key(live, deep, fields)}
+            made.append(
+                [
+                    Candidate(record_of(row), float(np.asarray(row["vector"], np.float32) @ vector), scores.get(key, 0.0))
+                    for key, row in rows.items()
+                ]
+            )
+        return made
+
+    def _nearest(self, live: "_Live", vectors: Floats, k: int, where: str, fields: list[str]) -> list[list[tuple[dict[str, Any], float]]]:
+        params = {"metric_type": "IP", "params": {} if self._place.lite else {"ef": min(32_768, max(128, 2 * k))}}
+        found = []
         step = max(1, min(64, MOST_HITS // k))
         for start in range(0, len(vectors), step):
-            found += self._search(live, vectors[start : start + step], k, expression(filter, self._place.lite))
+            found += self._search(live, list(vectors[start : start + step]), "vector", k, where, fields, params)
         return found
 
-    def _search(self, live: "_Live", vectors: Floats, k: int, where: str) -> list[list[Hit]]:
+    def _of_words(self, live: "_Live", text: str, k: int, where: str, fields: list[str]) -> list[tuple[dict[str, Any], float]]:
+        words = words_of(text)
+        params = {"metric_type": "BM25", "params": {}}
+        if not words:
+            return []
+        found = self._search(live, [words], "keywords", k, where, fields, params)[0]
+        return [(row, abs(score)) for row, score in found if score]  # Lite gives them a minus
+
+    def _search(
+        self, live: "_Live", asked: list[Any], field: str, k: int, where: str, fields: list[str], params: dict[str, Any]
+    ) -> list[list[tuple[dict[str, Any], float]]]:
         with self._calls():
             answers = self._client.search(
                 live.collection,
-                data=list(vectors),
-                anns_field="vector",
+                data=asked,
+                anns_field=field,
                 limit=k,
                 filter=where,
-                output_fields=["id", "text", "metadata"],
-                search_params={"metric_type": "IP", "params": {} if self._place.lite else {"ef": min(32_768, max(128, 2 * k))}},
+                output_fields=fields,
+                search_params=params,
                 timeout=CALL_S,
             )
-        return [
-            [
-                Hit(record.id, float(hit["distance"]), record.text, record.metadata)
-                for hit in answer
-                for record in [record_of(hit["entity"])]
-            ]
-            for answer in answers
-        ]
+        return [[(hit["entity"], float(hit["distance"])) for hit in answer] for answer in answers]
+
+    def _require_words(self, live: "_Live") -> None:
+        if not live.words:
+            raise InvalidInput(
+                f"{self.name} has no keywords: the Milvus server that it was made on is older than 2.5; search with mode='semantic' "
+                f"(--mode semantic), or index it again on a newer server or in the local store"
+            )
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Floats]:
+        return {row["id"]: np.asarray(row["vector"], np.float32) for row in self._rows(ids, ["id", "vector"])}
+
+    def kept(self, name: str) -> str | None:
+        self._required()
+        return self._turns.kept(name)
+
+    def keep(self, name: str, text: str | None) -> None:
+        self._required()
+        with self.writing():
+            self._turns.keep(name, text)
 
     def ids(self) -> Iterator[str]:
         for rows in self._pages(self._required(), KEYS_PAGE, ["id"]):
@@ -482,6 +539,16 @@ class _Live:
     collection: str
     facts: Facts
     words: bool
+
+
+def _require_hits(k: int) -> None:
+    if not 1 <= k <= MOST_HITS:
+        raise InvalidInput(f"k is between 1 and {MOST_HITS:,}, not {k}")
+
+
+def _hit(row: dict[str, Any], score: float) -> Hit:
+    record = record_of(row)
+    return Hit(record.id, score, record.text, record.metadata)
 
 
 _HNSW = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}

@@ -33,8 +33,8 @@ SERVER_FIELDS: dict[str, dict[str, Any]] = {"numbers": {"type": "JSON"}}
 _OPPOSITE = {"$gt": "<=", "$gte": "<", "$lt": ">=", "$lte": ">"}
 _SIGN = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _NOTHING, _ANYTHING = 'key == ""', 'key != ""'
-# Thai, Lao, Burmese, Khmer, Chinese, Japanese: scripts that put no blanks between words.
-_DENSE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# Thai, Lao, Burmese, Khmer, Chinese, Japanese, Korean: what is searched for is often a part of what stands between two blanks.
+_DENSE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"(?P<dense>[{_DENSE}]+)|[^\W{_DENSE}]+")
 
 

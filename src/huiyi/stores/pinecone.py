@@ -23,7 +23,7 @@ from huiyi.errors import Conflict, HuiyiError, InvalidInput, MissingExtra, NotFo
 from huiyi.stores.beside import BesideSuccessor, Digests, checked
 from huiyi.stores.filters import Filter
 from huiyi.stores.pinecone_rows import batches, digests_of, expression, id_of, key_of, record_of, row_of
-from huiyi.stores.store import Batch, Facts, Fingerprint, Hit, Page, Record, Status
+from huiyi.stores.store import Batch, Candidate, Facts, Fingerprint, Hit, Page, Record, Status
 from huiyi.stores.turns import Turns
 from huiyi.types import Floats
 
@@ -125,6 +125,18 @@ class PineconeStore:
             raise InvalidInput(f"k is between 1 and {MOST_HITS:,}, not {k}")
         return [self._search(side, vector, k, filter) for vector in vectors]
 
+    def search_keywords(self, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        raise self._without_words()
+
+    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
+        raise self._without_words()
+
+    def _without_words(self) -> InvalidInput:
+        return InvalidInput(
+            f"{self.name} is kept in Pinecone, which finds by meaning alone: search with mode='semantic' (--mode semantic), or keep the "
+            f"collection in the local store or in Milvus, which have keywords"
+        )
+
     def _search(self, side: _Side, vector: Floats, k: int, filter: Filter | None) -> list[Hit]:
         whole = k <= MOST_HITS_WITH_TEXT
         matches = self._query(side, vector.astype(float).tolist(), k, expression(filter), include_metadata=whole)
@@ -135,6 +147,20 @@ class PineconeStore:
                 record = record_of(match.id, rows[match.id].metadata)
                 hits.append(Hit(record.id, float(match.score), record.text, record.metadata))
         return hits
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Floats]:
+        side = self._required()
+        keys = {key_of(id_): id_ for id_ in ids}
+        return {keys[key]: np.asarray(row.values, np.float32) for key, row in self._fetched(side, list(keys)).items()}
+
+    def kept(self, name: str) -> str | None:
+        self._required()
+        return self._turns.kept(name)
+
+    def keep(self, name: str, text: str | None) -> None:
+        self._required()
+        with self.writing():
+            self._turns.keep(name, text)
 
     def ids(self) -> Iterator[str]:
         side = self._required()

@@ -49,12 +49,30 @@ class Record:
 
 @dataclass(frozen=True)
 class Hit:
-    """A record that was found. score: the cosine with the query, higher is better."""
+    """A record that was found. score: higher is better; of a search by meaning the cosine with the query, of one by words BM25.
+
+    Of a search by both also: cosine and bm25; the places among the nearest and among those of highest BM25, from 1, None where it is not
+    among those that were looked at. spans: where in `text` words of the query stand, (start, end) in characters, if that was asked for.
+    """
 
     id: str
     score: float
     text: str
     metadata: dict[str, Value]
+    cosine: float | None = None
+    bm25: float | None = None
+    semantic_rank: int | None = None
+    keyword_rank: int | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A record that meaning or words propose. cosine: with the query's vector. bm25: 0 where it has no word of the query."""
+
+    record: Record
+    cosine: float
+    bm25: float
 
 
 @dataclass(frozen=True)
@@ -146,6 +164,26 @@ class Store(Protocol):
 
         A filter leaves out before the k are chosen: with as many matching records there are k hits. k is 1 or more.
         """
+        ...
+
+    def search_keywords(self, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
+        """For each query up to k records of the highest BM25, best first; none that has no word of it. InvalidInput without keywords."""
+        ...
+
+    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
+        """For each query, given as vector and as text, the k nearest records and the k of highest BM25, each once, in any order."""
+        ...
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Floats]:
+        """Of those of `ids` that are there: float32 [dim], unit length."""
+        ...
+
+    def kept(self, name: str) -> str | None:
+        """What `keep` was given under this name."""
+        ...
+
+    def keep(self, name: str, text: str | None) -> None:
+        """Keep something short that was learned of the collection, under a name of letters; None forgets it."""
         ...
 
     def ids(self) -> Iterator[str]:

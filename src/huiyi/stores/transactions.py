@@ -21,6 +21,8 @@ from huiyi.types import Floats
 
 SELECT = 500  # values in one IN (...)
 READ_ROWS = 1_000
+MOST_TEXTS = 16_384
+TEXT_COST = 16  # characters that an empty text counts for
 KEEP_CHANGES = 200_000  # a reader that is further behind reads everything anew
 SEAL_BYTES = 8
 CRC_BYTES = 4
@@ -146,6 +148,20 @@ class Snapshot:
 
     def scan(self, after: int, limit: int) -> list[tuple[int, Record]]:
         return list(map(_checked, self.db.execute(f"{RECORD} WHERE row > ? ORDER BY row LIMIT ?", [after, limit])))
+
+    def texts(self, after: int, characters: int) -> tuple[list[int], list[str]]:
+        """Rows with larger numbers, in order, until their texts have about so many characters; empty when there are none."""
+        rows: list[int] = []
+        texts: list[str] = []
+        for row, text, text_digest in self.db.execute("SELECT row, text, text_digest FROM records WHERE row > ? ORDER BY row", [after]):
+            if not isinstance(text, str) or _digest(text) != text_digest:
+                raise Damaged("a text is not what was written")
+            rows.append(row)
+            texts.append(text)
+            characters -= len(text) + TEXT_COST
+            if characters < 0 or len(rows) == MOST_TEXTS:
+                break
+        return rows, texts
 
     def ids(self) -> Iterator[str]:
         last = ""

@@ -1,5 +1,6 @@
 """Writers of one collection on this machine take turns, in one process or several: for backends that have no lock of their own."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -53,9 +54,29 @@ class Turns:
                 raise HuiyiError(f"{self.path} cannot be locked ({error}); {what} needs it while it is written") from error
             yield
 
+    def kept(self, name: str) -> str | None:
+        """What `keep` wrote beside the file, on this machine."""
+        path = self._beside(name)
+        return path.read_text("utf-8") if path.is_file() else None
+
+    def keep(self, name: str, text: str | None) -> None:
+        """While the turn is taken."""
+        path = self._beside(name)
+        if text is None:
+            path.unlink(missing_ok=True)
+            return
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(text, "utf-8")
+        partial.replace(path)
+
     def forget(self) -> None:
-        """Take the file away, when there is nothing more to take turns over."""
+        """Take the file away, and what is kept beside it, when there is nothing more to take turns over."""
         self.path.unlink(missing_ok=True)
+        for path in self.path.parent.glob("kept-*.json"):
+            path.unlink(missing_ok=True)
+
+    def _beside(self, name: str) -> Path:
+        return self.path.with_name(f"kept-{name}.json")
 
 
 def _busy(what: str) -> Conflict:

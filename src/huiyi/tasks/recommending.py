@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from huiyi.errors import InvalidInput
+from huiyi.tasks.fusion import varied
 from huiyi.tasks.neighbors import unit
 from huiyi.types import Floats
 
@@ -81,7 +82,7 @@ def recommend(
     may[[*likes, *disliked]] = False
     pool = np.flatnonzero(may)
     pool = pool[np.argsort(-scores[pool], kind="stable")[: POOL * k]]
-    chosen = _varied(rows[pool], scores[pool], k, diversity)
+    chosen = varied(rows[pool], scores[pool], k, diversity)
     return Recommendations(pool[chosen], scores[pool[chosen]], because[pool[chosen]])
 
 
@@ -118,18 +119,6 @@ def _scores(rows: Floats, likes: list[int], weights: Floats, dislikes: list[int]
     if dislikes:
         scores = scores - DISLIKE * np.maximum((rows @ rows[dislikes].T).max(axis=1), 0)
     return scores.astype(np.float32), np.array(likes)[near.argmax(axis=1)]
-
-
-def _varied(rows: Floats, scores: Floats, k: int, diversity: float) -> Ints:
-    """Places taken one after another, each the best of what is left less what it shares with those taken."""
-    chosen: list[int] = []
-    shared = np.zeros(len(rows), np.float32)
-    while len(chosen) < min(k, len(rows)):
-        worth = (1 - diversity) * scores - diversity * shared
-        worth[chosen] = -np.inf
-        chosen.append(int(worth.argmax()))
-        shared = np.maximum(shared, rows @ rows[chosen[-1]])
-    return np.array(chosen, np.int64)
 
 
 def _check(count: int, liked: Sequence[int], disliked: Sequence[int], history: Sequence[int], k: int, diversity: float) -> None:

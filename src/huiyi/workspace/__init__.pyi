@@ -71,6 +71,13 @@ from .recommending import RecommendedFile as RecommendedFile
 from .recommending import evaluate_recommend as evaluate_recommend
 from .recommending import recommend_file as recommend_file
 from .reranking import load_reranker as load_reranker
+from .searching import ComparedSearch as ComparedSearch
+from .searching import Hit as Hit
+from .searching import Searched as Searched
+from .searching import queries_of as queries_of
+from .searching import search as search
+from .searching import search_compare as search_compare
+from .searching import search_in as search_in
 from .serving import load_adapter as load_adapter
 from .serving import serve as serve
 from .summaries import SummarizedFile as SummarizedFile

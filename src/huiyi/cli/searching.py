@@ -1,0 +1,167 @@
+"""`huiyi search`: the records of a collection that answer a query, by meaning, by words or by both."""
+
+import json as json_
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from huiyi.cli import options
+from huiyi.cli.collections import Filter, parsed
+from huiyi.cli.printing import Meter
+
+if TYPE_CHECKING:
+    from huiyi.model import Model
+    from huiyi.workspace import Hit, Searched
+
+SHOWN = 200  # characters of a text
+
+
+def search(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The collection.")],
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="What is looked for.", show_default=False)] = None,
+    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="Most hits.")] = 10,
+    mode: Annotated[
+        Literal["hybrid", "semantic", "keyword"],
+        typer.Option(help="By meaning, by words (no model is loaded), or by both."),
+    ] = "hybrid",
+    filter: Filter = None,
+    min_score: Annotated[
+        str | None, typer.Option(metavar="SCORE", help="Leave out hits below: a number, or tuned, which is what --tune learned.")
+    ] = None,
+    diversity: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, metavar="D", help="How much hits shall differ from one another, 0 to 1.")
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Show what words find beside what meaning finds.")] = False,
+    queries: Annotated[str | None, typer.Option(metavar="FILE", help="A file of queries, a row each; - is standard input.")] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="COLUMN", help="Column of --queries. [default: query, or as elsewhere]")
+    ] = None,
+    model: options.Model = None,
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Print the records of the collection NAME that answer QUERY best, or each query in a file."""
+    from huiyi import workspace
+
+    if (query is None) == (queries is None):
+        raise typer.BadParameter("give a query, or a file of them with --queries", ctx=context)
+    if compare and (min_score or diversity or mode != "hybrid"):
+        raise typer.BadParameter("--compare shows both modes as they are; leave out --mode, --min-score and --diversity", ctx=context)
+    if text and not queries:
+        raise typer.BadParameter("--text means nothing without --queries", ctx=context)
+
+    def load(wanted: str | None) -> "Model":
+        return context.obj.loader(model or wanted, precision, threads)()  # type: ignore[no-any-return]
+
+    asked = [query] if query is not None else workspace.queries_of(queries or "", text=text)
+    if compare:
+        both = workspace.search_compare(name, asked, k=k, filter=parsed(filter), load=load)
+        if json:
+            _print_json(asked, query is not None, keyword=both.keyword, semantic=both.semantic)
+        else:
+            for each, words, meaning in zip(asked, both.keyword, both.semantic, strict=True):
+                _print_compared(each, words, meaning)
+        return
+    with Meter(interrupted="stopped") as meter:
+        found = workspace.search(
+            name,
+            asked,
+            k=k,
+            mode=mode,
+            filter=parsed(filter),
+            min_score=_score(context, min_score),
+            diversity=diversity,
+            load=load,
+            report=meter,
+        )
+    if json:
+        _print_json(asked, query is not None, hits=found.hits)
+    else:
+        _print_hits(found)
+
+
+def _score(context: typer.Context, given: str | None) -> Any:
+    if given is None or given == "tuned":
+        return given
+    try:
+        return float(given)
+    except ValueError:
+        raise typer.BadParameter(f"--min-score is a number or tuned, not {given}", ctx=context) from None
+
+
+def _print_json(queries: list[str], one: bool, **legs: "list[list[Hit]]") -> None:
+    """{"query", "hits"} for one query, {"results": [...]} for a file of them."""
+    rows = [
+        {"query": query, **{leg: [_as_json(hit) for hit in hits[number]] for leg, hits in legs.items()}}
+        for number, query in enumerate(queries)
+    ]
+    typer.echo(json_.dumps(rows[0] if one else {"results": rows}, ensure_ascii=False))
+
+
+def _as_json(hit: "Hit") -> dict[str, Any]:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(hit).items()}
+
+
+def _print_hits(found: "Searched") -> None:
+    from rich.table import Table
+
+    both = found.mode == "hybrid"
+    for number, (query, hits) in enumerate(zip(found.queries, found.hits, strict=True)):
+        if len(found.queries) > 1:
+            typer.echo(("\n" if number else "") + query)
+        if not hits:
+            typer.echo("nothing found")
+            continue
+        table = Table("", "score", *(("meaning", "words") if both else ()), "id", "text", box=None, padding=(0, 2, 0, 0))
+        for place, hit in enumerate(hits, 1):
+            ranks = [_rank(hit.semantic_rank), _rank(hit.keyword_rank)] if both else []
+            table.add_row(str(place), f"{hit.score:.4f}", *ranks, hit.id, _text(hit))
+        _console().print(table)
+
+
+def _print_compared(query: str, words: "list[Hit]", meaning: "list[Hit]") -> None:
+    from rich.table import Table
+
+    table = Table("", "by words", "by meaning", title=query, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for place in range(max(len(words), len(meaning))):
+        cells: list[Any] = [str(place + 1)]
+        for hits in (words, meaning):
+            cells.append(_text(hits[place], f"{hits[place].score:.2f}  ") if place < len(hits) else "")
+        table.add_row(*cells)
+    _console().print(table)
+    if not words and not meaning:
+        typer.echo("nothing found")
+
+
+def _rank(rank: int | None) -> str:
+    return "-" if rank is None else str(rank)
+
+
+def _text(hit: "Hit", before: str = "") -> Any:
+    """On one line, the words of the query marked; a long text from a little before the first of them."""
+    from rich.text import Text
+
+    first = hit.spans[0][0] if hit.spans else 0
+    start = max(0, first - SHOWN // 4) if len(hit.text) > SHOWN and first > SHOWN // 2 else 0
+    end = start + SHOWN
+    line = Text(before + ("…" if start else ""))
+    at = start
+    for one, other in hit.spans:
+        if one < at or one >= end:
+            continue
+        line.append(hit.text[at:one].replace("\n", " "))
+        line.append(hit.text[one : min(other, end)].replace("\n", " "), style="bold yellow")
+        at = min(other, end)
+    line.append(hit.text[at:end].replace("\n", " ") + ("…" if len(hit.text) > end else ""))
+    return line
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # where no terminal sets the width, rows are not broken
+    return Console(width=None if sys.stdout.isatty() else 2 * SHOWN, markup=False, highlight=False, emoji=False)
