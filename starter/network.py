@@ -12,6 +12,8 @@ from torch.nn import functional as F
 # Root mean square of the rarest token's embedding. The norms' epsilon is 1, so they leave numbers below 1 nearly as they are: the length of
 # an embedding is then the weight of its token in a mean, where an epsilon near 0 would make all tokens weigh the same.
 BEGIN = 0.5
+SHARE = 0.15  # of a character in a word, see `level`
+END, TRACE = 8.0, 2**-7  # length of the end token's embedding, and what is left of it
 NOISE, EVIDENCE = 0.7, 300  # noise beside vectors of size 1; the texts a token stands in before its company counts half
 
 
@@ -134,7 +136,8 @@ class Network(nn.Module):
     def _begin_as_mean_of_tokens(self, random: torch.Generator) -> None:
         """All layers but the last pass on what they get; in the last the end token attends to every token alike and carries their mean.
 
-        The queries' norm is 0, so every score is 0; values and outputs are the identity; what else writes to the residual stream is 0.
+        There the queries are 0, so every score is 0; outputs are the identity, values too, but 0 where a layer passes on what it gets. So
+        LoRA on queries, keys and values alone finds something to learn in every layer. What else writes to the residual stream is 0.
         """
         assert self.shape.num_attention_heads * self.shape.head_dim == self.shape.hidden_size
         for parameter in self.parameters():
@@ -144,12 +147,11 @@ class Network(nn.Module):
         with torch.no_grad():
             self.embed_tokens.weight[0] *= 0.01
             for layer in self.layers:
-                layer.self_attn.o_proj.weight.zero_()
+                nn.init.eye_(layer.self_attn.o_proj.weight)
+                layer.self_attn.v_proj.weight.zero_()
                 layer.mlp.down_proj.weight.zero_()
-            attention = self.layers[-1].self_attn
-            attention.q_norm.weight.zero_()
-            for matrix in (attention.v_proj.weight, attention.o_proj.weight):
-                nn.init.eye_(matrix)
+            self.layers[-1].self_attn.q_proj.weight.zero_()
+            nn.init.eye_(self.layers[-1].self_attn.v_proj.weight)
 
     def begin_from(self, vectors: Tensor, texts: Sequence[Tensor]) -> None:
         """Embeddings from `vectors` [tokens, hidden] and some noise, long where a token is rare in `texts`, as in TF-IDF.
@@ -164,13 +166,34 @@ class Network(nn.Module):
             mixed = F.rms_norm(NOISE * F.rms_norm(table, table.shape[1:]) + known * vectors, table.shape[1:])
             table[1:] = mixed[1:] * (BEGIN * rarity / rarity.max())[1:, None]
 
+    def level(self, texts: Sequence[Tensor], characters: Sequence[Sequence[int]]) -> None:
+        """Makes room for words that training hardly saw, which otherwise all look alike. characters: tokens of which a token is made.
+
+        A direction that all well-known tokens share, and the end token takes off again, is taken out; the end token gets the first axis for
+        its own, of which the last norm leaves a trace, so that it adds next to nothing to a text, still can ask for tokens, and is all
+        that an empty text has; a word of two characters gets a share of both.
+        """
+        ids, starts = torch.cat(list(texts)).long(), torch.tensor([0, *(len(ids) for ids in texts[:-1])]).cumsum(0)
+        with torch.no_grad():
+            table = self.embed_tokens.weight
+            shared = F.embedding_bag(ids, F.rms_norm(table, table.shape[1:], None, self.shape.rms_norm_eps), starts, mode="mean").mean(0)
+            mirror = F.normalize(shared, dim=0)
+            mirror[0] -= 1
+            table -= 2 * torch.outer(table @ mirror, mirror) / mirror.square().sum()  # turned, so that it is the first axis
+            table[:, 0] = 0
+            table += SHARE * torch.stack([table[list(own)].sum(0) for own in characters])
+            table[0] = 0
+            table[0, 0] = END
+            self.norm.weight[0] = TRACE
+
     def mean(self, texts: Sequence[Tensor]) -> Tensor:
         """What `forward` gives as long as the layers are as they began, at a tenth of the work."""
         starts = torch.tensor([0, *(len(ids) for ids in texts[:-1])]).cumsum(0)
         ids, places = torch.cat(list(texts)).long().unique(return_inverse=True)
         table = F.rms_norm(self.embed_tokens.weight[ids], (self.shape.hidden_size,), None, self.shape.rms_norm_eps)
         means = F.embedding_bag(places, table, starts, mode="mean")
-        return F.normalize(self.embed_tokens.weight[0] + means, dim=-1)  # the end token's own embedding goes past attention
+        end = self.embed_tokens.weight[0]  # goes past attention
+        return F.normalize(self.norm.weight.detach() * (end + means), dim=-1)
 
     def forward(self, texts: Sequence[Tensor]) -> Tensor:
         """Unit vectors [texts, hidden] of texts given as token ids, the end token included."""

@@ -1,6 +1,7 @@
 """Trains the bundled starter model: `python starter/train.py`, from scratch, on public data, in stages.
 
     tokens   the vector is the mean of the tokens' embeddings, as the network gives it when it begins (`Network.mean`): many fast steps
+    unseen   a few more, after `Network.level` has made room for words that training hardly saw
     layers   the whole network, which starts from there
 
 A run that was ended anywhere, by kill -9 too, goes on from its last saved step and ends as it would have ended (tests/test_starter.py):
@@ -52,7 +53,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Stage:
-    """name: `tokens` trains the mean of the embeddings, `layers` the whole network. random: what its choices begin from, beside the seed.
+    """name: `layers` trains the whole network, the others the mean of the embeddings. random: what its choices begin from, beside the seed.
 
     token_rate, rate: largest learning rates of the embeddings and of all else. dropped: share of a text's tokens left out.
     pairs: size of a batch of labelled pairs; all other batches are of BATCH examples.
@@ -69,9 +70,11 @@ class Stage:
 
 STAGES = (
     Stage("tokens", 6, 5000, token_rate=0.01),
-    Stage("layers", 8, 0, token_rate=0.0005, rate=0.0005, pairs=256),  # brought nothing yet, see docs/decisions.md: --steps 5000 2000 tries
+    Stage("unseen", 6, 600, token_rate=0.003),
+    Stage("layers", 8, 0, token_rate=0.0005, rate=0.0005, pairs=256),  # brought nothing yet, --steps 5000 600 2000 tries
 )
 WARM_UP = 100
+LEVELLED_BY = 30_000  # texts, at most
 AVERAGED = 0.995  # weights are averaged over about 200 steps; the average is the model
 
 
@@ -161,6 +164,9 @@ class Run:
                 for parameter, mean in zip(self.network.parameters(), self.average, strict=True):
                     parameter.copy_(mean)
             self.stage, self.step = self.stage + 1, 0
+            if self.stage < len(self.stages) and self.stages[self.stage].name == "unseen":
+                self.network.level(self.texts.ids[:: 1 + len(self.texts.ids) // LEVELLED_BY], characters(self.tokenizer))
+                self.average = [parameter.detach().clone() for parameter in self.network.parameters()]
             self._begin_stage()
             self._save()
 
@@ -170,10 +176,12 @@ class Run:
         factor = min(1.0, (self.step + 1) / WARM_UP) * (1 - self.step / stage.steps)
         for group, rate in zip(self.optimizer.param_groups, (stage.token_rate, stage.rate), strict=True):
             group["lr"] = rate * factor
-        vectors = (self.network.mean if stage.name == "tokens" else self.network)(texts)
+        vectors = (self.network if stage.name == "layers" else self.network.mean)(texts)
         value = loss(self.texts.groups[name].kind, list(vectors.view(*keys.shape, -1)), marks, list(torch.from_numpy(keys)))
         self.optimizer.zero_grad()
         value.backward()
+        if stage.name == "unseen":
+            self.network.embed_tokens.weight.grad[0] = 0  # the end token stays as `level` left it
         torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[1]["params"], 1.0)
         self.optimizer.step()
         kept = min(AVERAGED, (self.step + 1) / (self.step + 20))
@@ -226,6 +234,16 @@ def vocabulary(found: Sequence[Group], work: Path, han: int, other: int) -> toke
         unfinished.write_text(learn(texts, han, other).to_str(), "utf-8")
         unfinished.replace(file)
     return tokenizers.Tokenizer.from_file(str(file))
+
+
+def characters(tokenizer: tokenizers.Tokenizer) -> list[tuple[int, ...]]:
+    """The tokens of the two characters of which a token is made, for each token; none for other tokens."""
+    numbers = tokenizer.get_vocab()
+    found: list[tuple[int, ...]] = [()] * len(numbers)
+    for token, number in numbers.items():
+        if len(token) == 2 and all("\u3400" <= letter <= "\u9fff" for letter in token):
+            found[number] = tuple(numbers[letter] for letter in token if letter in numbers)
+    return found
 
 
 def main() -> None:

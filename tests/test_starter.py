@@ -172,18 +172,18 @@ def test_a_pair_of_a_test_split_is_left_out_of_training_in_whatever_dress(data, 
 
 def test_a_training_run_that_was_killed_ends_as_one_that_was_not(data, tmp_path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert train(data, whole, "--steps", 4, 6).wait(200) == 0
-    killed = train(data, broken, "--steps", 4, 6)
+    assert train(data, whole, "--steps", 4, 2, 6).wait(200) == 0
+    killed = train(data, broken, "--steps", 4, 2, 6)
     assert any("layers 2/6" in line for line in killed.stderr)
     killed.kill()
     assert killed.wait(60) == -signal.SIGKILL
     assert not (broken / "out").exists()
-    with train(data, broken, "--steps", 4, 6) as resumed:
+    with train(data, broken, "--steps", 4, 2, 6) as resumed:
         said = resumed.stderr.read()
     assert "layers 6/6" in said
     assert "tokens 2/4" not in said
     assert (broken / "out" / "model.safetensors").read_bytes() == (whole / "out" / "model.safetensors").read_bytes()
-    with train(data, broken, "--steps", 4, 8) as other:
+    with train(data, broken, "--steps", 4, 2, 8) as other:
         assert "other settings" in other.stderr.read()
     assert other.returncode
 
