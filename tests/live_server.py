@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,9 +44,15 @@ def fake_served(
 
 
 @contextmanager
-def live(models: Served | list[Served], settings: ServerSettings | None = None, notice_s: float = 0.0) -> Iterator[str]:
-    """The address of a server with these models."""
-    app = create_app(models if isinstance(models, list) else [models], settings)
+def live(
+    models: Served | list[Served], settings: ServerSettings | None = None, notice_s: float = 0.0, home: Path | None = None
+) -> Iterator[str]:
+    """The address of a server with these models. home: of its collections and jobs; by default one that is gone afterwards."""
+    if home is None:
+        with tempfile.TemporaryDirectory() as folder, live(models, settings, notice_s, Path(folder)) as address:
+            yield address
+        return
+    app = create_app(models if isinstance(models, list) else [models], settings, home=home)
     bound = connections.bound("127.0.0.1", 0)
     ready = threading.Event()
     server = connections.server(app, ready.set, notice_s)

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "encoding": {"errors", "types", "settings", "engines"},
     "training": {"errors", "types", "settings", "engines", "encoding", "charts"},
     "model": {"errors", "types", "encoding"},
-    "collection": {"errors", "types", "encoding", "model", "stores", "tasks"},
+    "collection": {"errors", "types", "encoding", "model", "stores", "tasks", "understanding"},
+    "understanding": {"errors", "types", "tasks"},
     "serving": {"errors", "types", "encoding"},
     "vectorizer": {"errors", "types", "model", "workspace"},
     "workspace": {
@@ -45,6 +46,7 @@ MAY_IMPORT = {
         "engines",
         "encoding",
         "training",
+        "understanding",
         "collection",
         "model",
         "serving",

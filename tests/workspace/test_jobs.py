@@ -190,7 +190,7 @@ def test_one_at_a_time_also_of_two_servers(own_home, monkeypatch) -> None:
 
 def test_stopped_with_the_server_it_goes_on_with_the_next(shelf, served, tmp_path, monkeypatch) -> None:
     first = Jobs(shelf)
-    job = index(first, served, table(tmp_path, many(16_000)))
+    job = index(first, served, table(tmp_path, many(8_000)))
     running(first, job)
     first.close()
     stopped = first.get(job.id)
@@ -201,8 +201,8 @@ def test_stopped_with_the_server_it_goes_on_with_the_next(shelf, served, tmp_pat
     second.start()
     job = ended(second, job)
     assert job.state == "succeeded", job.error
-    assert job.result["records"] == 16_000
-    assert job.result["embedded"] <= 16_000 - before
+    assert job.result["records"] == 8_000
+    assert job.result["embedded"] <= 8_000 - before
     second.close()
 
 

@@ -3,10 +3,12 @@
 `create_app(models, settings)` opens no port and reads no environment, so that tests and other servers can hold it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Security
@@ -20,7 +22,7 @@ from starlette.responses import Response
 
 from huiyi import __version__
 from huiyi.errors import Unavailable
-from huiyi.server import adapters, api, front, openai, pages
+from huiyi.server import adapters, api, collections, front, jobs, openai, pages, tasks, uploads
 from huiyi.server.desk import Desk, desk_of
 from huiyi.server.failures import ErrorBody, response_of
 from huiyi.server.guard import Admission, BodyReader, CrossOrigin, Doorkeeper
@@ -29,7 +31,7 @@ from huiyi.server.observing import Observer
 from huiyi.server.sessions import Sessions, kept_secret
 from huiyi.server.waiting import WaitingRoom
 from huiyi.serving import Served
-from huiyi.workspace.opened import OpenCollections
+from huiyi.workspace import Jobs, OpenCollections
 
 ADMIN_PATHS = frozenset({"/metrics", "/v1/adapters"})
 OPEN_PATHS = frozenset({"/health", "/ready"}) | pages.PATHS
@@ -37,14 +39,15 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The request cannot be used as it is."},
     401: {"model": ErrorBody, "description": "No key, or an unknown one."},
     403: {"model": ErrorBody, "description": "This key, host or origin may not."},
-    404: {"model": ErrorBody, "description": "No such model."},
+    404: {"model": ErrorBody, "description": "No such model, collection, record or job."},
     409: {"model": ErrorBody, "description": "What is there does not fit what is asked."},
     405: {"model": ErrorBody, "description": "Another method is meant."},
     408: {"model": ErrorBody, "description": "The body did not come in time."},
     413: {"model": ErrorBody, "description": "More bytes, inputs or tokens than a request may have, however long one waits."},
-    415: {"model": ErrorBody, "description": "Not JSON."},
+    415: {"model": ErrorBody, "description": "Another kind of content is meant, JSON mostly."},
     429: {"model": ErrorBody, "description": "Others fill the queue now; Retry-After says when to ask again."},
     500: {"model": ErrorBody, "description": "The server's fault."},
+    501: {"model": ErrorBody, "description": "An optional part is not installed on the server."},
     503: {"model": ErrorBody, "description": "Not ready, shutting down, or not done in time."},
     "default": {"model": ErrorBody, "description": "Any other failure."},
 }
@@ -101,25 +104,35 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.metrics.page(), media_type=CONTENT_TYPE)
 
 
-def create_app(models: Sequence[Served], settings: ServerSettings | None = None, furnish: front.Furnish | None = None) -> FastAPI:
-    """models: at least one; closed with the application. Its `state.desk.draining` turns /ready to 503. furnish: makes the console at /."""
+def create_app(
+    models: Sequence[Served],
+    settings: ServerSettings | None = None,
+    furnish: front.Furnish | None = None,
+    home: Path | None = None,
+) -> FastAPI:
+    """models: at least one; closed with the application. Its `state.desk.draining` turns /ready to 503. furnish: makes the console at /.
+
+    home: of collections and jobs, default HUIYI_HOME. Jobs that an earlier server left go on once this one has started.
+    """
     settings = settings or ServerSettings()
     limits, admission = settings.limits, settings.admission
     served = list(models)
     figures = Metrics(served)
-    desk = Desk(served, WaitingRoom(limits.max_requests, limits.max_wait_s), figures, limits.max_inputs)
+    shelf = OpenCollections(served, home)
+    work = Jobs(shelf, home)
+    figures.watch(shelf, work)
+    desk = Desk(served, WaitingRoom(limits.max_requests, limits.max_wait_s), figures, limits.max_inputs, shelf, work)
 
-    collections = OpenCollections(desk.models)
     secret = kept_secret() if furnish else ""
     sessions = Sessions(admission.keys, secret)
-    console = front.built(furnish, sessions, secret, models=desk.models, collections=collections) if furnish else None
+    console = front.built(furnish, sessions, secret, models=desk.models, collections=shelf, jobs=work) if furnish else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        work.start()
         async with console.lifespan() if console else nullcontext():
             yield
-        collections.close()
-        desk.close()
+        await asyncio.to_thread(desk.close)
 
     app = FastAPI(
         title="huiyi",
@@ -133,8 +146,8 @@ def create_app(models: Sequence[Served], settings: ServerSettings | None = None,
         # OpenTelemetry by its standard variables, where its packages are installed; logs would hold what was sent
         telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
     )
-    app.state.desk, app.state.metrics = desk, figures
-    routers = (openai.router, api.router, adapters.router, status)
+    app.state.desk, app.state.metrics, app.state.limits = desk, figures, limits
+    routers = (openai.router, api.router, adapters.router, collections.router, uploads.router, tasks.router, jobs.router, status)
     told: list[Any] = [Security(HTTPBearer(auto_error=False))] if admission.keys else []  # for the documentation: the layers below check
     for router in routers:
         app.include_router(router, dependencies=told)

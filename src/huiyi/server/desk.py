@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -16,10 +16,13 @@ from starlette.responses import Response
 from huiyi.errors import Conflict, TooLarge
 from huiyi.server.failures import UnknownModel, WrongField
 from huiyi.server.metrics import Metrics
-from huiyi.server.waiting import WaitingRoom
+from huiyi.server.waiting import ClientGone, WaitingRoom
 from huiyi.serving import ScoredPairs, Served, Truncate
 from huiyi.types import Embedded, Kind
-from huiyi.workspace import load_adapter
+from huiyi.workspace import Collection, Jobs, OpenCollections, load_adapter
+
+MAX_STRAY_BYTES = 65_536
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class Inputs:
 class Desk:
     """models: adapters come to the end of this list and leave it; the event loop alone changes it. max_inputs: in a request."""
 
-    def __init__(self, models: list[Served], room: WaitingRoom, metrics: Metrics, max_inputs: int) -> None:
+    def __init__(
+        self, models: list[Served], room: WaitingRoom, metrics: Metrics, max_inputs: int, collections: OpenCollections, jobs: Jobs
+    ) -> None:
+        self.collections, self.jobs = collections, jobs
         self.models, self.started = models, int(time())
         self.draining = False
         self._room, self._metrics, self._max_inputs = room, metrics, max_inputs
@@ -60,7 +66,7 @@ class Desk:
     async def embed(self, request: Request, model: Served, *parts: Inputs, dimensions: int | None = None) -> Embedded:
         """Vectors of all inputs of all parts, in their order. Raises what `Served` and the waiting room raise."""
         count = sum(len(part.inputs) for part in parts)
-        self._refuse_many(count)
+        self.refuse_many(count)
         model.width(dimensions)
 
         def work(cancelled: threading.Event) -> Embedded:
@@ -73,7 +79,7 @@ class Desk:
 
     async def score_pairs(self, request: Request, model: Served, first: list[str], second: list[str], truncate: Truncate) -> ScoredPairs:
         """As `Served.score_pairs`. Raises what that and the waiting room raise."""
-        self._refuse_many(2 * len(first))
+        self.refuse_many(2 * len(first))
         scored = await self._room.run(request, lambda cancelled: model.score_pairs(first, second, truncate, cancelled))
         self._count(model, 2 * len(first), int(scored.tokens.sum()))
         return scored
@@ -89,10 +95,31 @@ class Desk:
         self, request: Request, model: Served, query: str, documents: list[str], instruction: str | None, truncate: Truncate
     ) -> ScoredPairs:
         """As `Served.rerank`. Raises what that and the waiting room raise."""
-        self._refuse_many(1 + len(documents))
+        self.refuse_many(1 + len(documents))
         scored = await self._room.run(request, lambda cancelled: model.rerank(query, documents, instruction, truncate, cancelled))
         self._count(model, 1 + len(documents), int(scored.tokens.sum()))
         return scored
+
+    async def wait(self, request: Request, work: Callable[[threading.Event], T]) -> T:
+        """`work` in a thread, given up by whoever leaves. Raises what it raises, and what the waiting room raises."""
+        if "json" not in request.scope.get("state", {}):
+            await _drained(request)
+        return await self._room.run(request, work)
+
+    async def on_collection(self, request: Request, name: str, work: Callable[[Collection], T]) -> T:
+        """As `OpenCollections.run`, in a thread."""
+        return await self.wait(request, lambda cancelled: self.collections.run(name, work))
+
+    async def in_turn(self, work: Callable[[threading.Event], T]) -> T:
+        """One of many steps of a request whose body still comes."""
+        return await self._room.run(None, work)
+
+    def count_records(self, added: int = 0, changed: int = 0, deleted: int = 0) -> None:
+        for what, count in (("added", added), ("changed", changed), ("deleted", deleted)):
+            self._metrics.records.labels(what).inc(count)
+
+    def count_searches(self, queries: int) -> None:
+        self._metrics.searches.inc(queries)
 
     async def load_adapter(self, request: Request, name: str, base: str | None) -> Served:
         """Serve HUIYI_HOME/adapters/NAME under its name. Raises Conflict where it is taken, and what `workspace.load_adapter` raises."""
@@ -119,7 +146,8 @@ class Desk:
         self.models.remove(adapters[0])
         adapters[0].close()
 
-    def _refuse_many(self, count: int) -> None:
+    def refuse_many(self, count: int) -> None:
+        """TooLarge."""
         if count > self._max_inputs:
             raise TooLarge(f"{count:,} inputs, and one request may have {self._max_inputs:,} here; send them in several requests")
 
@@ -131,12 +159,28 @@ class Desk:
         """Whoever still waits gets an error."""
         self.draining = True
         self._room.close()
+        self.jobs.close()
+        self.collections.close()
         for model in reversed(self.models):  # adapters first
             model.close(drain=False, timeout_s=5)
 
 
 def desk_of(request: Request) -> Desk:
     return cast(Desk, request.app.state.desk)
+
+
+async def _drained(request: Request) -> None:
+    """A request without a body, or with one that is not asked for: what is received next is that the client leaves."""
+    size = 0
+    while True:
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if size > MAX_STRAY_BYTES:
+            raise TooLarge(f"a {request.method} needs no body")
+        if not message.get("more_body", False):
+            return
 
 
 class JsonRequest(Request):

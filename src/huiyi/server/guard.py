@@ -4,6 +4,7 @@ Each refuses by raising a `HuiyiError`. Nothing is read of a request that may no
 """
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,11 @@ from huiyi.server.auth import Keys, is_loopback
 from huiyi.server.auth import Scope as KeyScope
 from huiyi.server.failures import NotJson, TooSlow, WrongHost, WrongOrigin
 
+CHANGING = ("/v1/collections", "/v1/jobs")  # what is below may be read by all, and changed with a key that may do everything
+READING = re.compile(r"/v1/collections/[^/]+/(get|scroll|search|recommend)")  # bodies that only ask
+STREAMED = re.compile(r"/v1/collections/[^/]+/(records/jsonl|index)")  # bodies of any size, which their routes read as they come
+BODILESS = re.compile(r"/v1/jobs/[^/]+/cancel")
+STREAMS = frozenset({"application/x-ndjson", "application/jsonl", "application/octet-stream"})
 BODIES_AT_ONCE = 8  # times the largest body: memory that bodies may take together
 
 
@@ -44,12 +50,14 @@ class Doorkeeper:
             require_host(self._admission, headers.get("host"))
             self._check_origin(headers.get("origin"), headers.get("host"))
             if self._admission.keys and scope["path"] not in self._open_paths:
-                needed: KeyScope = "admin" if self._is_admin(scope["path"]) else "read"
+                needed: KeyScope = "admin" if self._is_admin(scope["method"], scope["path"]) else "read"
                 self._admission.keys.check(headers.get("authorization"), needed)
         await self._app(scope, receive, send)
 
-    def _is_admin(self, path: str) -> bool:
-        return any(path == admin or path.startswith(f"{admin}/") for admin in self._admin_paths)
+    def _is_admin(self, method: str, path: str) -> bool:
+        if any(path == admin or path.startswith(f"{admin}/") for admin in self._admin_paths):
+            return True
+        return method not in ("GET", "HEAD", "OPTIONS") and path.startswith(CHANGING) and not READING.fullmatch(path)
 
     def _check_origin(self, origin: str | None, host: str | None) -> None:
         """Same-origin pages (the documentation) may call; a browser puts Origin on whatever a page of another site sends."""
@@ -81,7 +89,7 @@ class CrossOrigin:
         if scope["method"] == "OPTIONS" and asked:
             allowed = Headers(scope=scope).get("access-control-request-headers") or "authorization, content-type"
             headers = {
-                b"access-control-allow-methods": b"GET, POST",
+                b"access-control-allow-methods": b"GET, POST, DELETE",
                 b"access-control-allow-headers": allowed.encode("latin-1"),
                 b"access-control-max-age": b"600",
             }
@@ -104,7 +112,14 @@ class BodyReader:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if STREAMED.fullmatch(scope["path"]):
+            if content_type not in STREAMS:
+                raise NotJson(f"send the bytes of a file, with the header Content-Type: {' or '.join(sorted(STREAMS))}")
+            return await self._app(scope, receive, send)
+        if BODILESS.fullmatch(scope["path"]) and not content_type:
+            return await self._app(scope, receive, send)
+        if content_type != "application/json":
             raise NotJson("send JSON, with the header Content-Type: application/json")
         self._refuse_large(int(length) if (length := headers.get("content-length", "")).isdecimal() else 0)
         held = 0

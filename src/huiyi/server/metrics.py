@@ -3,6 +3,7 @@
 Names begin with `huiyi_`. Labels are routes, statuses and served names: never a text, a key or a path that a client made up.
 """
 
+from collections import Counter as Counted
 from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -11,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from huiyi.serving import Served
+from huiyi.workspace import Jobs, OpenCollections
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,10 +28,28 @@ class Metrics:
         self.in_flight = Gauge("huiyi_requests_in_flight", "Requests that are being answered.", registry=self._registry)
         self.texts = Counter("huiyi_texts", "Texts embedded, cached ones included.", ["model"], registry=self._registry)
         self.tokens = Counter("huiyi_tokens", "Tokens of these texts.", ["model"], registry=self._registry)
+        self.records = Counter("huiyi_records", "Records of collections, by what became of them.", ["change"], registry=self._registry)
+        self.searches = Counter("huiyi_searches", "Queries to collections.", registry=self._registry)
         self._registry.register(_Queues(models))
+
+    def watch(self, collections: OpenCollections, jobs: Jobs) -> None:
+        self._registry.register(_Work(collections, jobs))
 
     def page(self) -> bytes:
         return generate_latest(self._registry)
+
+
+class _Work(Collector):
+    def __init__(self, collections: OpenCollections, jobs: Jobs) -> None:
+        self._collections, self._jobs = collections, jobs
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("huiyi_open_collections", "Collections that are open.", len(self._collections))
+        counts = Counted((job.kind, job.state) for job in self._jobs.list())
+        family = GaugeMetricFamily("huiyi_jobs", "Jobs that are known, by kind and state.", labels=["kind", "state"])
+        for labels, count in sorted(counts.items()):
+            family.add_metric(labels, count)
+        yield family
 
 
 class _Queues(Collector):

@@ -32,14 +32,17 @@ class WaitingRoom:
     def requests(self) -> int:
         return len(self._cancels)
 
-    async def run(self, request: Request, work: Callable[[threading.Event], T]) -> T:
-        """`work` in a thread; the event it is given is set when it should give up. Raises what it raises, and Overloaded, Unavailable."""
+    async def run(self, request: Request | None, work: Callable[[threading.Event], T]) -> T:
+        """`work` in a thread; the event it is given is set when it should give up. Raises what it raises, and Overloaded, Unavailable.
+
+        request: whose body has been read; None where it still comes.
+        """
         if len(self._cancels) >= self._max_requests:
             raise Overloaded(f"{self._max_requests:,} requests are being answered, the most at once here; try again in a moment")
         cancelled = threading.Event()
         self._cancels.add(cancelled)
         working = asyncio.get_running_loop().run_in_executor(self._threads, _answer, work, cancelled)
-        leaving = asyncio.ensure_future(request.receive())  # the body has been read: what comes next is a disconnect
+        leaving = asyncio.ensure_future(request.receive() if request else asyncio.Event().wait())  # what comes next is a disconnect
         try:
             await asyncio.wait((working, leaving), timeout=self._max_wait_s, return_when=asyncio.FIRST_COMPLETED)
             if working.done():

@@ -64,6 +64,8 @@ from .models import model_info as model_info
 from .models import model_list as model_list
 from .models import model_pull as model_pull
 from .naming import namer as namer
+from .opened import Added as Added
+from .opened import Collection as Collection
 from .opened import OpenCollections as OpenCollections
 from .opened import model_of as model_of
 from .recommending import EvaluatedRecommendations as EvaluatedRecommendations
@@ -90,3 +92,11 @@ from .topic_runs import topics_list as topics_list
 from .topic_runs import topics_merge as topics_merge
 from .topic_runs import topics_rename as topics_rename
 from .upstreams import Upstreams as Upstreams
+from .understanding import FoundRepeats as FoundRepeats
+from .understanding import FoundTopics as FoundTopics
+from .understanding import Recommended as Recommended
+from .understanding import ShortView as ShortView
+from .understanding import Understood as Understood
+from .understanding import classify as classify
+from .understanding import classify_zero_shot as classify_zero_shot
+from .understanding import understand as understand

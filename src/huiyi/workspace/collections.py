@@ -148,24 +148,28 @@ def collection_list(home: str | Path | None = None) -> CollectionList:
 def collection_show(name: str, home: str | Path | None = None, first: int = 3) -> ShownCollection:
     """What a collection is and how its records look; no model is loaded."""
     with _existing(name, home) as store:
-        facts, status = _facts(store, name), store.status()
-        page = store.page(100)
-        fields = {field: None for record in page.records for field in record.metadata}
-        return ShownCollection(
-            name,
-            _where(name, home),
-            status.records,
-            status.indexed,
-            facts.model,
-            facts.space,
-            facts.precision,
-            facts.dim,
-            facts.instruction,
-            status.size_bytes,
-            status.about,
-            tuple(fields),
-            page.records[:first],
-        )
+        return shown(store, name, home, first)
+
+
+def shown(store: Store, name: str, home: str | Path | None, first: int) -> ShownCollection:
+    facts, status = _facts(store, name), store.status()
+    page = store.page(100)
+    fields = {field: None for record in page.records for field in record.metadata}
+    return ShownCollection(
+        name,
+        _where(name, home),
+        status.records,
+        status.indexed,
+        facts.model,
+        facts.space,
+        facts.precision,
+        facts.dim,
+        facts.instruction,
+        status.size_bytes,
+        status.about,
+        tuple(fields),
+        page.records[:first],
+    )
 
 
 def collection_export(

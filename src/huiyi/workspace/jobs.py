@@ -92,8 +92,8 @@ class Jobs:
         job = Job(id_, kind, "queued", collection, arguments, now, model.origin if model else None)
         folder = self._folder(id_)
         made = folder.with_name(f".{id_}")  # it is there whole, or not at all
+        self.place()
         (made / "in").mkdir(parents=True)
-        made.parent.chmod(0o700)
         try:
             for name, path in (files or {}).items():
                 shutil.move(path, made / "in" / name)
@@ -146,6 +146,13 @@ class Jobs:
             there = ", ".join(job.files) or ("none" if job.has_ended else f"none yet, it is {job.state}")
             raise NotFound(f"the job {id} has no file {name[:80]!r}; it has: {there}")
         return self._folder(id) / "out" / name
+
+    def place(self) -> Path:
+        """The folder of all jobs, where what is sent can be put on its way to one of them; for its owner only."""
+        folder = self._jobs()
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        return folder
 
     def require_idle(self, collection: str) -> None:
         """Conflict while a job of this collection waits or runs."""

@@ -14,18 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from huiyi.collection import Collection, require_same_space
+from huiyi.collection import Added as Added
+from huiyi.collection import Collection as Collection
+from huiyi.collection import require_same_space
 from huiyi.errors import Conflict, NotFound, Unavailable
 from huiyi.model import Model
 from huiyi.serving import Served
 from huiyi.stores.store import Facts
 from huiyi.workspace.collections import (
     Deleted,
+    ShownCollection,
     canonical,
     collection_delete,
     existing_store,
     is_for_one_process,
     open_collection,
+    shown,
     store_kind,
 )
 
@@ -93,6 +97,14 @@ class OpenCollections:
             made = model_of(model)
             open_collection(name, made, self.home, store, instruction=instruction, dimensions=dimensions, new=True).close()
 
+    def show(self, name: str, first: int = 3) -> ShownCollection:
+        """As `workspace.collection_show`."""
+        return self.run(name, lambda collection: shown(collection.store, name, self.home, first))
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._entries)
+
     def delete(self, name: str) -> Deleted:
         """The whole collection, for good. NotFound."""
         with self._only(canonical(name)):
@@ -130,7 +142,7 @@ class OpenCollections:
 
     def model_for(self, name: str, facts: Facts) -> Served:
         """The model that gives the vectors of the collection: by its digest, else by the probe texts. Conflict where there is none."""
-        candidates = [model for model in self._models if not model.is_classifier and not model.closed]
+        candidates = [model for model in self._models if not (model.is_classifier or model.is_reranker or model.closed)]
         for model in sorted(candidates, key=lambda model: model.space != facts.space):
             try:
                 require_same_space(name, facts, model_of(model))
@@ -142,6 +154,13 @@ class OpenCollections:
             f"{name} holds vectors of {Path(facts.model).name}, which is not served here (served: {listed}): serve it as well "
             f"(huiyi serve --model), or embed the collection anew with a model that is"
         )
+
+    def served_model(self, name: str) -> Served | None:
+        """The same for the collection that is there; None where no model of this process gives its vectors. NotFound."""
+        try:
+            return self.run(name, lambda collection: self.model_for(name, collection.facts))
+        except Conflict:
+            return None
 
     def close(self) -> None:
         """Close all of them, each when those who use it now are done; whoever asks later gets Unavailable."""

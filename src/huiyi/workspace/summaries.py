@@ -25,12 +25,16 @@ WEIGHT_CHARACTERS = 200  # from here on a sentence counts no more for being long
 
 @dataclass(frozen=True)
 class SummaryLine:
-    """row: its place among the sentences, or the line of the file. share: of everything, that it stands for. times: how often it came."""
+    """row: its place among the sentences, or the line of the file. share: of everything, that it stands for. times: how often it came.
+
+    id: of a collection's record.
+    """
 
     row: int
     text: str
     share: float
     times: int
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def summarize_file(
     if kind == "text":
         about, texts = _sentences(source, encoding)
         say(f"{about}: {len(texts):,} sentence{'s' * (len(texts) != 1)}")
+        ids: list[str] = []
         places, times = list(range(1, len(texts) + 1)), [1] * len(texts)
         weights = [float(min(len(each), WEIGHT_CHARACTERS)) for each in texts]
         model = load()
@@ -103,14 +108,16 @@ def summarize_file(
         counts = Counter(records.texts)
         texts, places = [records.texts[row] for row in rows], [records.numbers[row] for row in rows]
         times = [counts[each] for each in texts]
+        ids = [str(records.rows[row]["id"]) for row in rows] if records.facts is not None else []
         weights = [float(each) for each in times]
     found = summarize(vectors, k, weights, method)
     baseline = found if method == "lexrank" else summarize(vectors, k, weights, "lexrank")
     shares = zip(found.indices.tolist(), found.shares.tolist(), strict=True)
-    lines = [SummaryLine(places[i], texts[i], round(share, 4), times[i]) for i, share in shares]
+    lines = [SummaryLine(places[i], texts[i], round(share, 4), times[i], ids[i] if ids else "") for i, share in shares]
     lines.sort(key=lambda line: line.row if kind == "text" else -line.share)
     if output:
-        write_table(output, ("row", "text", "share", "times"), ({**line.__dict__} for line in lines))
+        columns = ("row", "text", "share", "times", *(("id",) if ids else ()))
+        write_table(output, columns, ({column: getattr(line, column) for column in columns} for line in lines))
     return SummarizedFile(
         source=about, kind=kind, items=len(texts), lines=tuple(lines), coverage=found.coverage,
         lexrank=baseline.coverage, chance=found.chance,
