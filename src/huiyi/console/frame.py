@@ -41,6 +41,7 @@ class Services:
 
     models: Sequence[Served]
     collections: OpenCollections
+    jobs: Jobs
 
 
 class Forbidden(HuiyiError):
