@@ -16,7 +16,7 @@ from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids, Kind
 
 EOS = 1
-LIMIT_S = 20.0  # no test waits longer for one thing
+LIMIT_S = 60.0  # no test waits longer for one thing
 
 
 def until(condition: Callable[[], bool]) -> None:

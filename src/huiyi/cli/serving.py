@@ -5,7 +5,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -78,6 +78,16 @@ def serve(
     ] = None,
     upstream_requests: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Most requests on the way to an upstream.")] = 16,
     upstream_timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest time for an upstream's answer.")] = 60,
+    engine: Annotated[
+        Literal["sglang", "vllm"] | None,
+        typer.Option(
+            help="Start this server with the model, watch it, and stand in front of it. [default: the CPU engine of this process]"
+        ),
+    ] = None,
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="One more word for its command line, such as --engine-arg=--tp=2; again for more."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Others than this machine can reach 0.0.0.0; a key is then asked for.")
     ] = ("127.0.0.1"),
@@ -147,6 +157,8 @@ def serve(
         adapters=adapter or (),
         rerankers=rerank_model or (),
         upstreams=upstreams,
+        engine=engine,
+        engine_arguments=engine_arg or (),
         say=note,
     )
     port = bound.getsockname()[1]

@@ -44,7 +44,7 @@ class RemoteTokenizer(TextTokenizer, Protocol):
 
 
 class RemoteEncoder(LocalEncoder):
-    """Safe to call from many threads. Its queue, limits and errors are those of `LocalEncoder`; `close` ends the connections, too."""
+    """Safe to call from many threads. Its queue, limits and errors are those of `LocalEncoder`; `close` calls all of `closing`, too."""
 
     def __init__(self, tokenizer: RemoteTokenizer, engine: RemoteEngine, *, space: str, dimensions: Sequence[int] | None = None) -> None:
         scheduler = Scheduler(
@@ -56,13 +56,15 @@ class RemoteEncoder(LocalEncoder):
         )
         super().__init__(tokenizer, engine, space=space, scheduler=scheduler, dimensions=dimensions)
         self._remote = engine
+        self.closing: list[Callable[[], object]] = [engine.close]
 
     def upstreams(self) -> list[UpstreamStats]:
         return self._remote.stats()
 
     def close(self, drain: bool = True, timeout_s: float | None = None) -> None:
         super().close(drain, timeout_s)
-        self._remote.close()
+        for close in self.closing:
+            close()
 
 
 class Characters:

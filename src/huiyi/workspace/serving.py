@@ -12,6 +12,7 @@ from huiyi.encoding import selfcheck
 from huiyi.encoding.cache import CachedEncoder
 from huiyi.encoding.classifier import PairClassifier
 from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.remote import RemoteEncoder
 from huiyi.engines.checkpoint import Checkpoint, open_checkpoint
 from huiyi.engines.hub import locate
 from huiyi.engines.openvino import resolve_precision
@@ -39,6 +40,8 @@ def serve(
     adapters: Sequence[str] = (),
     rerankers: Sequence[str] = (),
     upstreams: Upstreams | None = None,
+    engine: str | None = None,
+    engine_arguments: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Served]:
     """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL, which may be unset where rerankers are named.
@@ -46,14 +49,26 @@ def serve(
     A folder is served under its last part, a hub's name under itself with its last part as an alias. served_names: names in the place of
     those, in the order of `models` and then `rerankers`, which answer /v1/rerank. max_tokens: longest text of an embedding model;
     default each folder's own. cache: keep vectors in HUIYI_HOME/cache/vectors. adapters: NAME=DIR each, served under NAME beside the first
-    of the models that it fits. upstreams: servers that have the embedding model; `models` then names what `upstreams.connect` takes as
-    `model`, one at most. Raises what `load`, `load_reranker` and `connect` raise, ModelFailed when vectors are not what a model's folder
-    means.
+    of the models that it fits. upstreams: servers that have the embedding model; `models` then names what `upstreams.connect`
+    takes as `model`, one at most. engine: "sglang" or "vllm", started here with the one model and engine_arguments of its own. Raises what
+    `load`, `load_reranker`, `connect` and `Upstreams.started` raise, ModelFailed when vectors are not what a model's folder means.
     """
-    if upstreams is not None:
-        return _serve_upstreams(
-            upstreams, models, precision, threads, served_names, cache, max_tokens, max_request_tokens, offline, adapters, rerankers, say
-        )
+    if upstreams is not None or engine is not None:
+        rest = (precision, threads, served_names, cache, max_tokens, max_request_tokens, offline, adapters, rerankers, say)
+        if engine is None:
+            assert upstreams is not None
+            return _serve_upstreams(upstreams, models, *rest)
+        if upstreams is not None or len(models) > 1:
+            raise InvalidInput("an engine that is started here has one model, and no upstreams beside it: start huiyi in front of them all")
+        of_child = named(models[0] if models else None)
+        started, child = Upstreams.started(engine, of_child, engine_arguments, offline=offline, say=say)
+        try:
+            served_by_child = _serve_upstreams(started, [of_child], *rest)
+        except BaseException:
+            child.close()
+            raise
+        cast(RemoteEncoder, served_by_child[0].encoder).closing.append(child.close)
+        return served_by_child
     alone = bool(rerankers) and settings.default_model() is None
     names = list(models) if models or alone else [named(None)]
     if len(served_names) > len(names) + len(rerankers):

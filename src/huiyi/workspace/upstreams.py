@@ -18,6 +18,7 @@ from huiyi.encoding.probes import FEW
 from huiyi.encoding.recalling import RecallingTokenizer
 from huiyi.encoding.remote import Characters, Examiner, RemoteEncoder, RemoteTokenizer, least, wire_of
 from huiyi.engines.checkpoint import Checkpoint, open_checkpoint
+from huiyi.engines.child import ChildServer, command_of, free_port
 from huiyi.engines.hub import locate
 from huiyi.engines.openvino import OpenVINOEngine
 from huiyi.engines.remote import RemoteEngine
@@ -29,6 +30,7 @@ from huiyi.workspace.adapters import tokenizer_of
 
 NO_TOKENIZER = "none"
 PLAIN_MAX_CHARACTERS = 8192  # where nobody says how long a text may be
+REFERENCE_BYTES = 4 * 2**30  # larger weights are not loaded only to compare
 SAME_SPACE = 0.999  # as collections judge, see `collection.SAME`
 
 
@@ -46,6 +48,27 @@ class Upstreams:
     max_requests: int = 16
     timeout_s: float = 60.0
     max_wait_s: float = 60.0
+
+    @classmethod
+    def started(
+        cls,
+        engine: str,
+        model: str,
+        arguments: Sequence[str] = (),
+        *,
+        offline: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> tuple["Upstreams", ChildServer]:
+        """SGLang or vLLM with a model, started on this machine; close it. arguments: more of its own.
+
+        Raises what `command_of` and `ChildServer.start` raise.
+        """
+        folder, port = locate(model, offline=offline), free_port()
+        name = model if "/" in model and not Path(model).expanduser().is_dir() else folder.resolve().name
+        log_file = settings.home() / "logs" / f"{engine}.log"
+        child = ChildServer(engine, command_of(engine, str(folder), name, port, arguments), port, log_file)
+        child.start(say)
+        return cls((child.url,), name), child
 
 
 @dataclass(frozen=True)
@@ -237,7 +260,10 @@ def _described(model: str | None, name: str, offline: bool) -> Checkpoint | None
 
 def _whole(described: Checkpoint | None) -> Checkpoint | None:
     """With weights, where its folder has them."""
-    if described is None or not any(described.path.glob("model*.safetensors")):
+    if described is None:
+        return None
+    sizes = [file.stat().st_size for file in described.path.glob("model*.safetensors")]
+    if not sizes or sum(sizes) > REFERENCE_BYTES:
         return None
     root = described.path
     folder = root if (root / "modules.json").is_file() or not (root.parent / "modules.json").is_file() else root.parent
