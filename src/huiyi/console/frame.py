@@ -24,6 +24,7 @@ from starlette.responses import RedirectResponse, Response
 from huiyi.console.words import FRAME, LANGUAGES, Language, accepted, speaker
 from huiyi.errors import HuiyiError
 from huiyi.serving import Served
+from huiyi.workspace.jobs import Jobs
 from huiyi.workspace.opened import OpenCollections
 
 P = ParamSpec("P")
