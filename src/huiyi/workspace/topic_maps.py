@@ -99,6 +99,12 @@ class TopicMap:
             raise NotFound(f"there is no point {point} on this map")
         return as_text(self.rows[int(self.first[point])].get(self.about["column"]))
 
+    def message(self, row: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """The text of a row, and its other columns that hold something, as texts."""
+        cells, column = self.rows[row], self.about["column"]
+        others = tuple((name, as_text(cells[name])) for name in self.about["columns"] if name not in (column, "id") and name in cells)
+        return as_text(cells.get(column)), tuple((name, value) for name, value in others if value)
+
     def view(self, level: int) -> MapView:
         """InvalidInput for a level that is not there."""
         if not 0 <= level < len(self.labels):

@@ -1,0 +1,389 @@
+"""The page Topics: a collection as a map of topics, finer or coarser at once, each with its words, time, messages and name."""
+
+import base64
+from datetime import date
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nicegui import ui
+from nicegui.elements.plotly import Plotly
+from nicegui.events import GenericEventArguments
+
+from huiyi.console.frame import Page, View, Words, heading, icon_button
+from huiyi.console.work import Fields, Watch, collection_names, download, earlier_jobs, fields_of, figure, jobs_of, no_collections, submit
+from huiyi.errors import InvalidInput
+from huiyi.workspace.clustering import Topic
+from huiyi.workspace.jobfile import Job
+from huiyi.workspace.jobs import Jobs
+from huiyi.workspace.timelines import read_date
+from huiyi.workspace.topic_maps import FOLDER, MapView, TopicMap, open_map
+from huiyi.workspace.topics_report import COLORS, OUTSIDE
+
+SHOWN = 24  # topics of the list, and so many more at a time
+MESSAGES = 20
+OPEN_MAPS = 4  # that the server keeps in memory
+
+
+class PointMap(Plotly, component="topic_map.js"):
+    """Points in WebGL. Emits ready, drawn, point and over (with a point's number), all."""
+
+    def __init__(self, found: TopicMap) -> None:
+        super().__init__({})
+        self._props.pop("options", None)
+        self._update_method = None
+        for axis, name in enumerate("xy"):
+            self._props[name] = packed(found.place[:, axis], np.float32)
+        self._props["colors"], self._props["outside"] = list(COLORS), OUTSIDE
+
+    def show(self, labels: np.ndarray, names: list[Any], on: int | None, keep: np.ndarray | None) -> None:
+        self.run_method("show", packed(labels, np.int32), names, on, None if keep is None else packed(keep, np.uint8))
+
+
+def packed(values: np.ndarray, kind: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()
+
+
+@lru_cache(OPEN_MAPS)
+def _opened(folder: Path, changed: int) -> TopicMap:
+    return open_map(folder)
+
+
+def opened(jobs: Jobs, id: str) -> TopicMap:
+    folder = jobs.file(id, "topics.jsonl").parent / FOLDER
+    return _opened(folder, folder.stat().st_mtime_ns if folder.is_dir() else 0)
+
+
+class TopicsPage:
+    """What to look at, the work, and what was found."""
+
+    def __init__(self, view: View, names: list[str]) -> None:
+        self.view, t = view, view.t
+        self.fields = Fields((), (), ())
+        chosen = view.query.get("collection", "")
+        with ui.element("div").classes("card line"):
+            self.source = ui.select(names, value=chosen if chosen in names else names[0], label=t("collection")).props("outlined dense")
+            self.source.classes("fill").on_value_change(view.handler(self.choose))
+            self.date = ui.select({"": t("no_date")}, value="", label=t("date")).props("outlined dense").classes("fill")
+            self.button = ui.button(t("find"), icon="bubble_chart", on_click=view.handler(self.find)).props("unelevated")
+        self.watch = Watch(view, self.done)
+        self.result = ui.element("div").classes("stack")
+
+    async def choose(self) -> None:
+        """Which fields may hold dates."""
+        self.fields = await self.view.run(self.view.services.collections.run, str(self.source.value), fields_of)
+        options = {"": self.view.t("no_date"), **{name: name for name in self.fields.dates}}
+        self.date.set_options(options, value=next(iter(self.fields.dates), ""))
+        self.view.remember(collection=self.source.value)
+
+    async def find(self) -> None:
+        name = str(self.source.value)
+        arguments = {"collection": name, **({"date": self.date.value} if self.date.value else {})}
+        job = await submit(self.view, "cluster", arguments, collection=name)
+        self.view.remember(job=job.id, level=None, topic=None, since=None)
+        self.result.clear()
+        await self.watch.follow(job)
+
+    async def done(self, job: Job) -> None:
+        if job.state == "cancelled":
+            await self.start()
+            return
+        found = await self.view.run(opened, self.view.services.jobs, job.id)
+        self.result.clear()
+        with self.result:
+            await Explorer(self.view, found, job).begin()
+
+    async def start(self) -> None:
+        """What the address asks for, else what there is to begin with."""
+        await self.choose()
+        id_ = self.view.query.get("job")
+        if id_:
+            job = await self.view.run(self.view.services.jobs.get, id_)
+            if job.collection in (self.source.options or []):
+                self.source.set_value(job.collection)
+            if job.has_ended and job.state == "succeeded":
+                await self.done(job)
+                return
+            await self.watch.follow(job)
+            return
+        self.result.clear()
+        with self.result:
+            with ui.element("div").classes("empty"):
+                ui.label(self.view.t("empty"))
+            earlier_jobs(self.view, await jobs_of(self.view, "cluster"), partial(_described, self.view))
+
+
+def _described(view: View, job: Job) -> str:
+    result = job.result or {}
+    return view.t("described", rows=f"{result.get('rows', 0):,}", topics=f"{len(result.get('topics', ())):,}")
+
+
+class Explorer:
+    """A map that was found."""
+
+    def __init__(self, view: View, found: TopicMap, job: Job) -> None:
+        self.view, self.found, self.job = view, found, job
+        asked = view.query.get("level", "")
+        self.level = int(asked) if asked.isdigit() and int(asked) < len(found.levels) else found.level
+        self.on: int | None = None
+        self.since: date | None = read_date(view.query.get("since", "")) if found.days is not None else None
+        self.limit, self.messages = SHOWN, MESSAGES
+        self.chosen: set[int] = set()
+
+    async def begin(self) -> None:
+        self.shown: MapView = await self.view.run(self.found.view, self.level)
+        topic = self.view.query.get("topic", "")
+        self.on = int(topic) if topic.lstrip("-").isdigit() and any(int(topic) == one.topic for one in self.shown.topics) else None
+        self.build()
+        await self.refresh()
+
+    def build(self) -> None:
+        view, t, found = self.view, self.view.t, self.found
+        self.facts = ui.element("div").classes("grid small")
+        with ui.element("div").classes("card stack"):
+            with ui.element("div").classes("line"):
+                if len(found.levels) > 1:
+                    with ui.element("div").classes("fill"):
+                        self.told = ui.label("").classes("small quiet")
+                        slider = ui.slider(min=0, max=len(found.levels) - 1, step=1, value=len(found.levels) - 1 - self.level)
+                        slider.props(f'snap markers aria-label="{t("granularity")}"').classes("granularity")
+                        slider.on("change", lambda event: self.regroup(event.args), throttle=0.05)
+                        with ui.element("div").classes("line apart small quiet"):
+                            ui.label(t("broad"))
+                            ui.label(t("narrow"))
+                if found.days is not None:
+                    since = ui.input(t("since"), value=self.since.isoformat() if self.since else "").props(
+                        "outlined dense type=date clearable"
+                    )
+                    since.props("stack-label").on_value_change(lambda change: view.handler(self.set_since, change.value)())
+                with ui.button(t("export"), icon="download").props("flat"), ui.menu().props("auto-close"):
+                    for suffix in ("csv", "xlsx", "html"):
+                        ui.menu_item(t(f"export_{suffix}"), view.handler(self.export, suffix))
+            self.map = PointMap(found).classes("map").style("height: min(62vh, 38rem); min-height: 20rem")
+            self.map.props["role"], self.map.props["aria-label"] = "img", t("map")
+            self.map.on("ready", view.handler(self.draw))
+            self.map.on("point", self.open_point)
+            self.map.on("over", self.tell_point)
+            self.map.on("all", view.handler(self.pick, None))
+            self.said = ui.label(t("map_help")).classes("quiet small text picked")
+        self.detail = ui.element("div").classes("stack").props('id="detail"')
+        with ui.element("div").classes("card stack"):
+            with ui.element("div").classes("line apart"):
+                heading(t("list"))
+                self.search = (
+                    ui.input(t("search")).props("outlined dense clearable").classes("fill").on_value_change(view.handler(self.list_topics))
+                )
+                self.merging = ui.button(t("merge"), icon="merge", on_click=view.handler(self.merge)).props("flat")
+            self.topics = ui.element("div").classes("grid")
+            self.more = ui.button(t("more"), icon="expand_more", on_click=view.handler(self.list_more)).props("flat")
+        ui.label(t("how", about=found.about["about"], model=found.about["model"])).classes("quiet small")
+
+    async def regroup(self, value: Any) -> None:
+        """The slider's right end is the finest level."""
+        try:
+            self.level = len(self.found.levels) - 1 - int(value)
+            self.shown = await self.view.run(self.found.view, self.level)
+            self.on, self.limit, self.chosen = None, SHOWN, set()
+            self.view.remember(level=self.level, topic=None)
+            await self.refresh()
+        except Exception as error:  # noqa: BLE001  told on the page
+            self.view.fail(error)
+
+    async def set_since(self, value: str | None) -> None:
+        self.since = read_date(value or "")
+        self.view.remember(since=self.since)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """All that depends on level, names, merges, date or topic."""
+        t, shown = self.view.t, self.shown
+        self.news = await self.view.run(self.found.news, shown, self.since) if self.since else {}
+        self.facts.clear()
+        with self.facts:
+            figure(f"{len(self.found.where):,}", t("rows"))
+            figure(f"{len(shown.topics):,}", t("topics"), "topics")
+            figure(f"{shown.outliers:,}", t("outliers"))
+            if self.since:
+                late = sum(after for _, after in self.news.values())
+                figure(f"{late:,}", t("rows_since", day=self.since.isoformat()))
+                figure(f"{sum(is_new(news) for news in self.news.values()):,}", t("new_topics"), "new")
+        if len(self.found.levels) > 1:
+            self.told.set_text(t("granularity_is", topics=f"{len(shown.topics):,}"))
+        await self.draw()
+        self.list_topics()
+        await self.show_detail()
+
+    async def draw(self) -> None:
+        keep = None
+        if self.since:
+            rows = await self.view.run(self.found.members, self.shown, None, self.since)
+            keep = np.zeros(len(self.found.place), np.uint8)
+            keep[self.found.where[rows]] = 1
+        anchors = await self.view.run(self.found.anchors, self.shown)
+        names = [[topic.topic, topic.name, *anchors[topic.topic]] for topic in self.shown.topics]
+        self.map.show(self.shown.labels, names, self.on, keep)
+
+    async def pick(self, topic: int | None) -> None:
+        self.on = None if topic == self.on else topic
+        self.messages = MESSAGES
+        self.view.remember(topic=self.on)
+        self.map.run_method("pick", self.on)
+        self.list_topics()
+        await self.show_detail()
+        if self.on is not None:
+            self.view.client.run_javascript('document.getElementById("detail").scrollIntoView({behavior: "smooth", block: "nearest"})')
+
+    async def open_point(self, event: GenericEventArguments) -> None:
+        await self.tell_point(event)
+        topic = event.args.get("topic")
+        if isinstance(topic, int) and topic >= 0 and topic != self.on:
+            await self.view.handler(self.pick, topic)()
+
+    async def tell_point(self, event: GenericEventArguments) -> None:
+        point = event.args.get("point")
+        if isinstance(point, int):
+            try:
+                self.said.set_text(await self.view.run(self.found.text, point))
+            except Exception as error:  # noqa: BLE001
+                self.view.fail(error)
+
+    def list_topics(self) -> None:
+        wanted = str(self.search.value or "").strip().casefold()
+        found = [
+            topic for topic in self.shown.topics if not wanted or wanted in " ".join((topic.name, *topic.words, *topic.examples)).casefold()
+        ]
+        if self.since:
+            found.sort(key=lambda topic: (not is_new(self.news[topic.topic]), -self.news[topic.topic][1]))
+        self.topics.clear()
+        with self.topics:
+            if not found:
+                ui.label(self.view.t("none_found")).classes("quiet")
+            for topic in found[: self.limit]:
+                self.card(topic)
+        self.more.set_visibility(len(found) > self.limit)
+        self.merging.set_visibility(len(self.chosen) > 1)
+
+    def list_more(self) -> None:
+        self.limit += SHOWN
+        self.list_topics()
+
+    def card(self, topic: Topic) -> None:
+        t, view = self.view.t, self.view
+        with ui.element("section").classes("card stack tight" + (" picked-topic" if topic.topic == self.on else "")) as card:
+            card.props["data-topic"] = str(topic.topic)
+            with ui.element("div").classes("line tight nowrap"):
+                chosen = ui.checkbox(value=topic.topic in self.chosen, on_change=partial(self.choose, topic.topic)).props("dense")
+                chosen.props["aria-label"] = t("choose")
+                name = ui.button(on_click=view.handler(self.pick, topic.topic)).props("flat dense no-caps align=left")
+                name.classes("fill topic-name")
+                with name:
+                    ui.element("span").classes("dot").style(f"background: {COLORS[topic.topic % len(COLORS)]}")
+                    Words("span", topic.name).classes("strong text")
+            ui.label(self.sized(topic)).classes("quiet small number")
+            if self.since and is_new(self.news[topic.topic]):
+                ui.label(t("new_since", day=self.since.isoformat())).classes("small strong good")
+            ui.label(", ".join(topic.words)).classes("text small")
+            self.spark(topic)
+            for example in topic.examples[:2]:
+                ui.label(" ".join(example.split())[:160]).classes("text small quiet")
+
+    def sized(self, topic: Topic) -> str:
+        t = self.view.t
+        parts = [t("size", rows=f"{topic.rows:,}", share=f"{100 * topic.share:.1f}")]
+        if self.since:
+            parts.append(t("size_since", rows=f"{self.news[topic.topic][1]:,}"))
+        elif topic.trend is not None:
+            parts.append(t("trend", value=f"{topic.trend:.1f}"))
+        if topic.stability is not None:
+            parts.append(t("stability", value=f"{100 * topic.stability:.0f}"))
+        return " · ".join(parts)
+
+    def spark(self, topic: Topic) -> None:
+        """Rows in every period as bars, with the largest and both ends written."""
+        if not topic.per_period:
+            return
+        t, most, count = self.view.t, max(max(topic.per_period), 1), len(topic.per_period)
+        bars = "".join(f"M{place} 30V{30 - 28 * rows / most:.1f}h.8V30z" for place, rows in enumerate(topic.per_period) if rows)
+        label = t("per", most=f"{most:,}", period=t(self.shown.period))
+        with ui.element("svg").classes("spark") as svg:
+            svg.props.update({"viewBox": f"0 0 {count} 30", "preserveAspectRatio": "none", "role": "img", "aria-label": label})
+            ui.element("path").props.update({"d": bars, "fill": COLORS[topic.topic % len(COLORS)]})
+        with ui.element("div").classes("line apart small quiet number nowrap"):
+            ui.label(self.shown.periods[0])
+            ui.label(label)
+            ui.label(self.shown.periods[-1])
+
+    def choose(self, topic: int, change: Any) -> None:
+        (self.chosen.add if change.value else self.chosen.discard)(topic)
+        self.merging.set_visibility(len(self.chosen) > 1)
+        self.merging.set_text(self.view.t("merge_some", count=len(self.chosen)))
+
+    async def merge(self) -> None:
+        """Into the largest of them."""
+        self.view.require_change()
+        chosen = [topic.topic for topic in self.shown.topics if topic.topic in self.chosen]
+        self.shown = await self.view.run(self.found.merge, self.level, chosen)
+        self.chosen, self.on = set(), chosen[0]
+        await self.refresh()
+
+    async def rename(self, topic: int, name: str | None) -> None:
+        self.view.require_change()
+        if not (name or "").strip():
+            raise InvalidInput(self.view.t("name_needed"))
+        self.shown = await self.view.run(self.found.rename, self.level, topic, str(name))
+        await self.refresh()
+        ui.notify(self.view.t("renamed"))
+
+    async def show_detail(self) -> None:
+        """One topic and its messages."""
+        self.detail.clear()
+        if self.on is None:
+            return
+        t, view, topic = self.view.t, self.view, self.shown.topic(self.on)
+        rows = await view.run(self.found.members, self.shown, topic.topic, self.since)
+        records = await view.run(lambda: [self.found.message(int(row)) for row in rows[: self.messages]])
+        with self.detail, ui.element("div").classes("card stack"):
+            with ui.element("div").classes("line apart"):
+                heading(topic.name).classes("text fill")
+                icon_button("close", t("close"), view.handler(self.pick, topic.topic))
+            ui.label(self.sized(topic)).classes("quiet small number")
+            ui.label(", ".join(topic.words)).classes("text")
+            with ui.element("div").classes("line"):
+                name = ui.input(t("name"), value=topic.name).props("outlined dense maxlength=80").classes("fill")
+                rename = view.handler(lambda: self.rename(topic.topic, name.value))
+                name.on("keydown.enter", rename)
+                ui.button(t("rename"), icon="edit", on_click=rename).props("flat")
+            heading(t("messages", shown=f"{len(records):,}", rows=f"{len(rows):,}"), 3)
+            with ui.element("div").classes("stack tight"):
+                for text, others in records:
+                    with ui.element("div").classes("message"):
+                        ui.label(text).classes("text")
+                        if others:
+                            ui.label(" · ".join(f"{name}: {value[:60]}" for name, value in others)).classes("quiet small text")
+            if len(rows) > len(records):
+                ui.button(t("more"), icon="expand_more", on_click=view.handler(self.more_messages)).props("flat")
+
+    async def more_messages(self) -> None:
+        self.messages += MESSAGES
+        await self.show_detail()
+
+    async def export(self, suffix: str) -> None:
+        name = f"topics-{self.job.collection or self.job.id}.{suffix}"
+        await download(self.view, name, lambda path: self.found.export(self.shown, path, self.view.language))
+
+
+def is_new(news: tuple[int, int]) -> bool:
+    return news[0] == 0 and news[1] > 0
+
+
+async def build(view: View) -> None:
+    names = await collection_names(view)
+    if not names:
+        no_collections(view)
+        return
+    page = TopicsPage(view, names)
+    view.client.on_connect(view.handler(page.start))
+
+
+PAGE = Page("topics", "/topics", "bubble_chart", build)

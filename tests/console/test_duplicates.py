@@ -1,0 +1,61 @@
+"""The page Duplicates, as somebody uses it."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from looks import assert_accessible, assert_fits
+from tickets import collection
+
+JOB_MS = 200_000  # a job stands back behind everything else on the machine
+FIND = {"en": "Find repeats", "zh": "查找重复"}
+KEEP = {"en": "Keep", "zh": "保留"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    for name in ("tickets", "others"):
+        collection(folder, name)
+    return folder
+
+
+@pytest.mark.parametrize(("language", "size"), [("en", "desk"), ("zh", "phone")])
+def test_twins_are_found_traps_held_apart_and_a_decision_stays(visit, language: str, size: str) -> None:
+    page = visit("/duplicates?collection=tickets", language, size)
+    page.get_by_role("button", name=FIND[language]).click()
+    gone = page.locator("[data-figure=gone]")
+    expect(gone).to_have_text("1", timeout=JOB_MS)
+    group = page.locator("[data-group]")
+    expect(group).to_have_count(1)
+    expect(group).to_contain_text("I WANT A REFUND FOR ORDER 300")
+    expect(page.locator("[data-apart]")).to_contain_text("300")
+    assert_fits(page)
+    group.locator("[data-row]").get_by_role("button", name=KEEP[language]).click()
+    expect(gone).to_have_text("0")
+    page.reload()
+    expect(gone).to_have_text("0")
+
+
+def test_the_threshold_moves_the_counts_and_what_goes_is_deleted_when_that_was_said(visit) -> None:
+    page = visit("/duplicates?collection=others")
+    page.get_by_role("button", name="Find repeats").click()
+    held = page.locator("[data-figure=apart]")
+    expect(page.locator("[data-figure=gone]")).to_have_text("1", timeout=JOB_MS)
+    before = int(held.inner_text())
+    page.locator(".granularity [role=slider]").focus()
+    page.keyboard.press("End")
+    expect(held).not_to_have_text(str(before))
+    assert int(held.inner_text()) < before
+    assert "threshold=1.00" in page.url
+    assert_accessible(page)
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as given:
+        page.get_by_text("Rows that stay, csv").click()
+    assert len(Path(given.value.path()).read_text("utf-8-sig").splitlines()) == 63
+    page.get_by_role("button", name="Delete repeats: 1").click()
+    page.get_by_role("button", name="Delete 1 records").click()
+    expect(page.get_by_role("status")).to_contain_text("1 records of others are deleted")
+    page.get_by_role("button", name="Find repeats").click()
+    expect(page.locator("[data-figure=gone]")).to_have_text("0", timeout=JOB_MS)
