@@ -100,7 +100,7 @@ def started(folder: Path, work: Path, infinity: Path | None) -> tuple[list[Serve
         port = free_port()
         command = [str(infinity.with_name("infinity_emb")), "v2", "--model-id", str(folder), "--served-model-name", folder.name]
         command += ["--engine", "torch", "--device", "cpu", "--dtype", "bfloat16", "--port", str(port), "--url-prefix", "/v1"]
-        others.append((f"infinity-emb {version(infinity)}", [*command, "--no-bettertransformer"], port, "/health"))
+        others.append((f"infinity-emb {version(infinity)}", [*command, "--no-bettertransformer", "--no-model-warmup"], port, "/health"))
     else:
         failed["infinity-emb"] = "not installed"
     for name, command, port, ready in others:
