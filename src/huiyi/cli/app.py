@@ -13,6 +13,7 @@ import typer
 
 from huiyi import __version__
 from huiyi.cli import (
+    answering,
     classifying,
     clustering,
     collections,
@@ -53,6 +54,7 @@ app.command()(training.train)
 app.command()(indexing.index)
 app.command()(indexing.reindex)
 app.command()(searching.search)
+app.command()(answering.answer)
 app.add_typer(collections.app, name="collections")
 app.add_typer(model.app, name="model")
 app.add_typer(classifying.app, name="classify")

@@ -63,7 +63,7 @@ def search(
 
     NotFound where there is no collection; what can be refused is refused before the model is loaded.
     """
-    with _opened(name, home, load) as collection:
+    with opened(name, home, load) as collection:
         return search_in(
             collection,
             queries,
@@ -114,7 +114,7 @@ def search_compare(
     home: str | Path | None = None,
 ) -> ComparedSearch:
     """What words find and what meaning finds, for each query."""
-    with _opened(name, home, load) as collection:
+    with opened(name, home, load) as collection:
         words = search_in(collection, queries, k=k, mode="keyword", filter=filter)
         meaning = search_in(collection, queries, k=k, mode="semantic", filter=filter)
     return ComparedSearch(name, words.queries, words.hits, meaning.hits)
@@ -147,7 +147,7 @@ def _checked(queries: Sequence[str], mode: Mode) -> list[str]:
 
 
 @contextmanager
-def _opened(name: str, home: str | Path | None, load: LoadNamed) -> Iterator[Collection]:
+def opened(name: str, home: str | Path | None, load: LoadNamed) -> Iterator[Collection]:
     store = existing_store(name, home)
     facts = store.facts
     with Collection(name, store, lambda: load(facts.model if facts else None)) as collection:
