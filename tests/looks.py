@@ -23,4 +23,4 @@ def assert_accessible(page: Page) -> None:
     serious = [
         f"{each['id']}: {node['html'][:200]}" for each in found if each["impact"] in ("serious", "critical") for node in each["nodes"][:3]
     ]
-    assert serious == []
+    assert not serious, "\n".join(serious)

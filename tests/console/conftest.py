@@ -18,7 +18,7 @@ FLAGS = (
 )
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 LOCALES = {"en": "en-US", "zh": "zh-CN"}
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 
 Visit = Callable[..., Page]
 

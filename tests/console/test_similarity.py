@@ -24,7 +24,7 @@ def test_two_texts_get_a_score_and_what_differs_and_a_reload_brings_them_back(vi
     assert_fits(page)
     page.reload()
     expect(verdict).to_have_attribute("data-verdict", "apart")
-    expect(page.get_by_label(first)).to_have_value("花呗逾期了会怎么样? <script>alert(1)</script>")
+    assert page.get_by_label(first).input_value() == "花呗逾期了会怎么样? <script>alert(1)</script>"
 
 
 def test_a_list_becomes_a_table_of_every_two(visit) -> None:

@@ -4,6 +4,7 @@ import ast
 import re
 import string
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ FOLDER = files("huiyi.console").joinpath("texts")
 NAMES = sorted(path.name.removesuffix(".toml") for path in FOLDER.iterdir())
 SOURCE = REPOSITORY / "src" / "huiyi" / "console"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-SAME_IN_BOTH = re.compile(r"[\W\d_]*|(\{\w+\}|[\W\d_])*|Python|JavaScript|curl|.*(huiyi|API|http).*")
+SAME_IN_BOTH = re.compile(r"(\{\w+\}|[\W\d_])*|Python|JavaScript|curl|BM25 .*|.*(huiyi|API|http).*")
 
 
 def places(text: str) -> set[str]:
@@ -29,22 +30,26 @@ def test_every_text_is_there_in_both_languages(name: str) -> None:
         assert CHINESE.search(chinese) or SAME_IN_BOTH.fullmatch(chinese), f"{key}: not Chinese: {chinese}"
 
 
-def constants(name: str) -> set[str]:
-    """Every text in the code of a page, or of all modules for what they share; parts of f-strings as patterns."""
-    paths = [SOURCE / f"{name}.py"] if name != FRAME else sorted(SOURCE.glob("*.py"))
+def constants(paths: list[Path]) -> set[str]:
+    """Every text in the code, as a pattern; what an f-string puts in may be any word."""
     nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text("utf-8")))]
     plain = {re.escape(node.value) for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     pieced = {
-        "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"\w+" for part in node.values)
+        "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"[\w-]+" for part in node.values)
         for node in nodes
         if isinstance(node, ast.JoinedStr)
     }
-    return plain | {pattern for pattern in pieced if pattern != r"\w+"}
+    return plain | {pattern for pattern in pieced if pattern != r"[\w-]+"}
+
+
+# Names of states, kinds and the like, which pages get as values.
+VALUES = {each for each in constants(sorted(SOURCE.parent.glob("workspace/*.py"))) if re.fullmatch(r"[a-z]+", each)}
+SHARED = constants(sorted(SOURCE.glob("*.py")))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_is_left_over(name: str) -> None:
-    used = constants(name) | (constants(FRAME) if name != FRAME else set())
+    used = (SHARED if name == FRAME else constants([SOURCE / f"{name}.py"]) | SHARED) | VALUES
     assert [key for key in texts(name) if not any(re.fullmatch(pattern, key) for pattern in used)] == []
 
 

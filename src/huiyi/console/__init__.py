@@ -21,7 +21,7 @@ def furnish(shell: Any, secret: str, **services: Any) -> frozenset[str]:
 
     secret: signs the cookie by which a browser's language and colours are remembered. services: as in `console.frame.Services`.
     """
-    os.environ["NICEGUI_STORAGE_PATH"] = str(settings.home() / "console")  # read when NiceGUI is imported
+    os.environ.update(NICEGUI_STORAGE_PATH=str(settings.home() / "console"))  # read when NiceGUI is imported
     os.environ.pop("NICEGUI_REDIS_URL", None)
     from huiyi.console import frame, pages
 

@@ -24,8 +24,7 @@ from starlette.responses import RedirectResponse, Response
 from huiyi.console.words import FRAME, LANGUAGES, Language, accepted, speaker
 from huiyi.errors import HuiyiError
 from huiyi.serving import Served
-from huiyi.workspace.jobs import Jobs
-from huiyi.workspace.opened import OpenCollections
+from huiyi.workspace import Jobs, OpenCollections
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -258,7 +257,6 @@ def _broken(error: Exception) -> None:
 
 def _furniture(view: View) -> None:
     t = view.t
-    Words("a", t("skip")).classes("skip").props('href="#content"')
     with ui.left_drawer().props("width=220 breakpoint=900 show-if-above") as drawer, ui.element("nav").classes("pages") as nav:
         nav.props["aria-label"] = t("navigation")
         for page in view.pages:
@@ -271,6 +269,7 @@ def _furniture(view: View) -> None:
             ui.icon("api").props("aria-hidden=true").style("font-size: 1.3rem")
             Words("span", t("api_documentation"))
     with ui.header():
+        Words("a", t("skip")).classes("skip").props('href="#content"')
         icon_button("menu", t("menu"), drawer.toggle)
         Words("a", t("brand")).classes("brand").props('href="/"')
         ui.space()

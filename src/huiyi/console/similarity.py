@@ -6,7 +6,7 @@ from huiyi import settings, workspace
 from huiyi.console.frame import Page, View, Words, heading
 from huiyi.errors import InvalidInput
 from huiyi.serving import Served
-from huiyi.workspace.opened import model_of
+from huiyi.workspace import model_of
 
 MOST = workspace.MATRIX_TEXTS
 COLOURS = {"same": "good", "different": "bad", "apart": "warn"}

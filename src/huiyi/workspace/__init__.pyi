@@ -1,13 +1,6 @@
 from .adapters import MergedModel as MergedModel
 from .adapters import model_merge as model_merge
 from .calibrating import kept_calibration as kept_calibration
-from .answering import Answered as Answered
-from .answering import LearnedAnswers as LearnedAnswers
-from .answering import answer as answer
-from .answering import answer_in as answer_in
-from .answering import answer_learn as answer_learn
-from .citing import Reply as Reply
-from .citing import writer as writer
 from .classifying import FittedClassifier as FittedClassifier
 from .classifying import KnownClassifiers as KnownClassifiers
 from .classifying import PredictedFile as PredictedFile
@@ -75,6 +68,8 @@ from .opened import Added as Added
 from .opened import Collection as Collection
 from .opened import OpenCollections as OpenCollections
 from .opened import model_of as model_of
+from .previewing import Preview as Preview
+from .previewing import preview_file as preview_file
 from .recommending import EvaluatedRecommendations as EvaluatedRecommendations
 from .recommending import RecommendedFile as RecommendedFile
 from .recommending import evaluate_recommend as evaluate_recommend
