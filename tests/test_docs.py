@@ -113,7 +113,8 @@ def test_the_demo_finds_what_the_readme_shows(tmp_path: Path) -> None:
     printed = run([sys.executable, str(REPOSITORY / "examples" / "demo.py")], tmp_path).stdout
     score = re.compile(r"\d\.\d\d")
     assert score.sub("", shown.splitlines()[0]) in printed
-    found = {line.split(maxsplit=2)[2]: float(score.findall(line)[0]) for line in printed.splitlines() if re.match(r"  \d\. ", line)}
+    answers = printed.split(shown.splitlines()[0])[1].split("\n? ")[0]
+    found = {line.split(maxsplit=2)[2]: float(score.findall(line)[0]) for line in answers.splitlines() if re.match(r"  \d\. ", line)}
     for line in shown.splitlines()[1:]:
         assert found[line.split(maxsplit=2)[2]] == pytest.approx(float(score.findall(line)[0]), abs=0.011)
 
