@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+DEMO ?=
 bin := $(VENV)/bin
 pip := $(bin)/pip --disable-pip-version-check install -q -c constraints.txt
 # For the console's tests in a real browser, where packages may be installed.
@@ -12,8 +13,8 @@ tests := $(VENV)/.installed-tests
 
 .PHONY: demo test test-slow check format docs bench clean
 
-demo: $(core)  ## vectors, similarity and search on the bundled model
-	$(bin)/python examples/demo.py
+demo: $(core)  ## every job on the messages of an invented shop, then the console over them; DEMO=--no-serve ends there
+	$(bin)/huiyi demo $(DEMO)
 
 test: $(tests)  ## everything but the slow tests
 	$(bin)/python -m pytest -m "not slow"
@@ -47,7 +48,7 @@ $(bin)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(core): pyproject.toml constraints.txt | $(bin)/python
-	$(pip) -e .
+	$(pip) -e '.[console]'
 	touch $@
 
 # The CPU build of torch, before anything that merely asks for "torch": from the configured index where it has that build

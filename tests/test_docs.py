@@ -109,14 +109,14 @@ def test_the_python_examples_of_the_readme_work(tmp_path: Path, minilm: Path) ->
 
 
 def test_the_demo_finds_what_the_readme_shows(tmp_path: Path) -> None:
-    shown = blocks(ENGLISH, "text")[0]
-    printed = run([sys.executable, str(REPOSITORY / "examples" / "demo.py")], tmp_path).stdout
-    score = re.compile(r"\d\.\d\d")
-    assert score.sub("", shown.splitlines()[0]) in printed
-    answers = printed.split(shown.splitlines()[0])[1].split("\n? ")[0]
-    found = {line.split(maxsplit=2)[2]: float(score.findall(line)[0]) for line in answers.splitlines() if re.match(r"  \d\. ", line)}
-    for line in shown.splitlines()[1:]:
-        assert found[line.split(maxsplit=2)[2]] == pytest.approx(float(score.findall(line)[0]), abs=0.011)
+    """Scores may differ in the second digit: other CPUs compute with other numbers."""
+    score = re.compile(r"\b\d\.\d\d\b")
+    shown = [line for line in blocks(ENGLISH, "text")[0].splitlines() if line]
+    printed = run([sys.executable, "-m", "huiyi", "demo", "--no-serve"], tmp_path).stdout
+    found = {" ".join(score.sub("", line).split()): score.findall(line) for line in printed.splitlines()}
+    for line in shown:
+        scores = found[" ".join(score.sub("", line).split())]
+        assert [float(each) for each in scores] == pytest.approx([float(each) for each in score.findall(line)], abs=0.03)
 
 
 def test_the_commands_of_contributing_work(tmp_path: Path) -> None:

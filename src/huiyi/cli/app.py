@@ -19,6 +19,7 @@ from huiyi.cli import (
     collections,
     comparing,
     deduplicating,
+    demonstrating,
     embedding,
     evaluating,
     indexing,
@@ -50,6 +51,7 @@ app.command()(clustering.cluster)
 app.command()(summarizing.summarize)
 app.command()(summarizing.recommend)
 app.command()(serving.serve)
+app.command()(demonstrating.demo)
 app.command()(training.train)
 app.command()(indexing.index)
 app.command()(indexing.reindex)

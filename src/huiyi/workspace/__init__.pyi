@@ -35,6 +35,8 @@ from .comparing import ScoredFile as ScoredFile
 from .comparing import similarity as similarity
 from .comparing import similarity_file as similarity_file
 from .comparing import similarity_list as similarity_list
+from .demonstrating import Demo as Demo
+from .demonstrating import demo as demo
 from .duplicates import DedupedFile as DedupedFile
 from .duplicates import ShownPair as ShownPair
 from .duplicates import dedup_file as dedup_file
