@@ -24,7 +24,8 @@ def load(
 ) -> "Model":
     """A `Model` ready to encode: `huiyi.load("Qwen/Qwen3-Embedding-0.6B")`.
 
-    name_or_path: a hub name or a local folder; default HUIYI_MODEL. precision: auto, fp32, bf16 or int8.
+    name_or_path: a hub name, a local folder, or the address of a server that has the model (`http://gpu1:30000`, more after commas, its
+    tokenizer's model after #); default HUIYI_MODEL. precision: auto, fp32, bf16 or int8.
     threads: CPU threads; default all. max_tokens: longest text; default the folder's own length (8,192 for Qwen3-Embedding, up to 32,768
     can be asked for). adapter: folder of a LoRA adapter to put on it, as `huiyi train` or PEFT wrote it.
     Raises NotFound, UnsupportedModel, InvalidInput.

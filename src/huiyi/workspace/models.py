@@ -24,7 +24,6 @@ from huiyi.errors import InvalidInput
 from huiyi.model import Model
 from huiyi.workspace.adapters import adapted, adapter_checks, open_folder, tokenizer_of
 from huiyi.workspace.texts import text_encoder
-from huiyi.workspace.upstreams import connect_named, is_address
 
 INT8_GAIN = 1.5  # over bf16, see docs/benchmarks.md; over fp32 more
 
@@ -99,9 +98,11 @@ def load(
     name_or_path: also `URL[,URL…][#MODEL]`, servers that have the model, see `connect_named`.
     """
     name = named(name_or_path)
-    if is_address(name):
+    if name.startswith(("http://", "https://")):
         if precision != "auto" or threads is not None or adapter is not None:
             raise InvalidInput(f"{name.partition('#')[0]} computes as it was started: precision, threads and adapters are its own matter")
+        from huiyi.workspace.upstreams import connect_named
+
         return connect_named(name, max_tokens=max_tokens, offline=offline)
     path = locate(name, offline=offline)
     require_embedding(path, name)

@@ -84,10 +84,6 @@ class Connected:
     proven: bool
 
 
-def is_address(name: str | None) -> bool:
-    return name is not None and name.startswith(("http://", "https://"))
-
-
 def connect_named(name: str, *, max_tokens: int | None = None, offline: bool = False) -> Model:
     """The model behind `URL[,URL…][#MODEL]`; MODEL is as `model` of `connect`."""
     addresses, _, model = name.partition("#")
