@@ -17,6 +17,7 @@ import numpy as np
 from huiyi import understanding
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.probes import FEW
+from huiyi.encoding.reranker import Reranker
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.stores.filters import parse
@@ -35,6 +36,7 @@ Mode = Literal["hybrid", "semantic", "keyword"]
 MODES: tuple[Mode, ...] = ("hybrid", "semantic", "keyword")
 DEPTH = 100  # candidates of each leg of a hybrid search, at least
 TUNED = "search"
+RERANKED = 50  # candidates that a reranker reads, at least
 POOL = 4  # candidates for each hit that shall differ from the others
 Filtering = Mapping[str, Any] | None
 Given = Record | Mapping[str, Any]
@@ -199,16 +201,20 @@ class Collection:
         diversity: float | None = None,
         vector: Floats | None = None,
         highlight: bool = False,
+        rerank: Reranker | None = None,
+        rerank_depth: int = RERANKED,
     ) -> list[Hit]:
         """The k records that answer a text best, best first. filter: only records that match are looked at.
 
         mode: "semantic" goes by the cosine of vectors, "keyword" by BM25 of words and loads no model, "hybrid" by both; a vector [dim] in
         the place of the text is for "semantic". vector: of a text that was embedded already. min_score: hits below are left out; "tuned"
         is the one that was learned. diversity: 0 to 1, how much hits shall differ from one another. highlight: fill in `spans`.
+        rerank: reads the rerank_depth best (k at least) together with the query; `score` is then its probability that a text answers.
         """
         vectors = None if vector is None else np.asarray(vector, np.float32)[None]
         queries = [query] if isinstance(query, str) else np.asarray(query, np.float32)[None]
-        return self.search_all(queries, k, mode, filter, min_score=min_score, diversity=diversity, vectors=vectors, highlight=highlight)[0]
+        how: dict[str, Any] = {"vectors": vectors, "highlight": highlight, "rerank": rerank, "rerank_depth": rerank_depth}
+        return self.search_all(queries, k, mode, filter, min_score=min_score, diversity=diversity, **how)[0]
 
     def search_all(
         self,
@@ -221,6 +227,8 @@ class Collection:
         diversity: float | None = None,
         vectors: Floats | None = None,
         highlight: bool = False,
+        rerank: Reranker | None = None,
+        rerank_depth: int = RERANKED,
     ) -> list[list[Hit]]:
         """As `search`, for several queries (or vectors [n, dim]) at once: a list of hits for each."""
         if mode not in MODES:
@@ -232,6 +240,9 @@ class Collection:
         asked = Queries(queries, vectors, mode)
         tree = parse(filter)
         wanted = k if not diversity else max(POOL * k, DEPTH)
+        if rerank is not None:
+            require_rerankable(asked, min_score, rerank_depth)
+            wanted = max(k, rerank_depth)
         while True:
             store, load = self._live
             try:
@@ -248,10 +259,13 @@ class Collection:
                     depth = max(DEPTH, wanted)
                     proposed = store.candidates(self._vectors(store, load, asked), asked.texts, depth, tree)
                     found = [fused(each, weight, depth)[:wanted] for each in proposed]
+                if rerank is not None:
+                    found = [reranked(rerank, text, hits) for text, hits in zip(asked.texts, found, strict=True)]
                 if least is not None:
                     found = [[hit for hit in hits if hit.score >= least] for hits in found]
                 if diversity:
                     found = [_varied(store, hits, k, diversity) for hits in found]
+                found = [hits[:k] for hits in found]
                 break
             except Conflict:
                 if self._live[0] is store:
@@ -441,6 +455,24 @@ def fused(candidates: Sequence[Candidate], weight: float, depth: int) -> list[Hi
         places = near[i] or None, words[i] or None
         hits.append(Hit(one.id, float(scores[i]), one.text, one.metadata, cosines[i], bm25[i], *places))
     return hits
+
+
+def require_rerankable(asked: Queries, min_score: float | str | None, depth: int) -> None:
+    """InvalidInput for what a reranker cannot be asked."""
+    if not asked.texts:
+        raise InvalidInput("a reranker reads the query itself: give its text, and its vector besides")
+    if isinstance(min_score, str):
+        raise InvalidInput("the tuned min_score is for scores without a reranker; with one give a number, a probability from 0 to 1")
+    if depth < 1:
+        raise InvalidInput(f"rerank_depth is the number of candidates that are reranked, 1 or more, not {depth}")
+
+
+def reranked(reranker: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    """In a reranker's order, equal ones as they were."""
+    scores = reranker.relevance(query, [hit.text[:LONGEST_TEXT] for hit in hits])
+    chances = reranker.probability(scores).tolist()
+    order = np.argsort(-scores, kind="stable").tolist()
+    return [replace(hits[i], score=chances[i], retrieved=hits[i].score) for i in order]
 
 
 def _varied(store: Store, hits: list[Hit], k: int, diversity: float) -> list[Hit]:

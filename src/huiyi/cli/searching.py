@@ -34,6 +34,10 @@ def search(
     diversity: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, metavar="D", help="How much hits shall differ from one another, 0 to 1.")
     ] = None,
+    rerank: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Reranker, by name or folder, that reads the best candidates together with the query.")
+    ] = None,
+    rerank_depth: Annotated[int, typer.Option(min=1, metavar="N", help="Candidates that --rerank reads, -k at least.")] = 50,
     compare: Annotated[bool, typer.Option("--compare", help="Show what words find beside what meaning finds.")] = False,
     queries: Annotated[str | None, typer.Option(metavar="FILE", help="A file of queries, a row each; - is standard input.")] = None,
     text: Annotated[
@@ -49,8 +53,10 @@ def search(
 
     if (query is None) == (queries is None):
         raise typer.BadParameter("give a query, or a file of them with --queries", ctx=context)
-    if compare and (min_score or diversity or mode != "hybrid"):
-        raise typer.BadParameter("--compare shows both modes as they are; leave out --mode, --min-score and --diversity", ctx=context)
+    if compare and (min_score or diversity or rerank or mode != "hybrid"):
+        raise typer.BadParameter(
+            "--compare shows both modes as they are; leave out --mode, --min-score, --diversity, --rerank", ctx=context
+        )
     if text and not queries:
         raise typer.BadParameter("--text means nothing without --queries", ctx=context)
 
@@ -66,6 +72,8 @@ def search(
             for each, words, meaning in zip(asked, both.keyword, both.semantic, strict=True):
                 _print_compared(each, words, meaning)
         return
+    score = _score(context, min_score)
+    reranker = workspace.load_reranker(rerank, precision, threads) if rerank else None
     with Meter(interrupted="stopped") as meter:
         found = workspace.search(
             name,
@@ -73,11 +81,15 @@ def search(
             k=k,
             mode=mode,
             filter=parsed(filter),
-            min_score=_score(context, min_score),
+            min_score=score,
             diversity=diversity,
+            rerank=reranker,
+            rerank_depth=rerank_depth,
             load=load,
             report=meter,
         )
+    if reranker is not None:
+        reranker.close()
     if json:
         _print_json(asked, query is not None, hits=found.hits)
     else:
@@ -116,10 +128,12 @@ def _print_hits(found: "Searched") -> None:
         if not hits:
             typer.echo("nothing found")
             continue
-        table = Table("", "score", *(("meaning", "words") if both else ()), "id", "text", box=None, padding=(0, 2, 0, 0))
+        before = ("retrieved",) if hits[0].retrieved is not None else ()
+        table = Table("", "score", *before, *(("meaning", "words") if both else ()), "id", "text", box=None, padding=(0, 2, 0, 0))
         for place, hit in enumerate(hits, 1):
             ranks = [_rank(hit.semantic_rank), _rank(hit.keyword_rank)] if both else []
-            table.add_row(str(place), f"{hit.score:.4f}", *ranks, hit.id, _text(hit))
+            first = [f"{hit.retrieved:.4f}"] if hit.retrieved is not None else []
+            table.add_row(str(place), f"{hit.score:.4f}", *first, *ranks, hit.id, _text(hit))
         _console().print(table)
 
 

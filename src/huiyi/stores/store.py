@@ -53,6 +53,7 @@ class Hit:
 
     Of a search by both also: cosine and bm25; the places among the nearest and among those of highest BM25, from 1, None where it is not
     among those that were looked at. spans: where in `text` words of the query stand, (start, end) in characters, if that was asked for.
+    retrieved: the score before a reranker gave its own, None without one.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Hit:
     semantic_rank: int | None = None
     keyword_rank: int | None = None
     spans: tuple[tuple[int, int], ...] = ()
+    retrieved: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from huiyi.collection import MODES, Collection, Mode
+from huiyi.collection import MODES, RERANKED, Collection, Mode
+from huiyi.encoding.reranker import Reranker
 from huiyi.errors import InvalidInput
 from huiyi.model import Model
 from huiyi.sources.readers import as_text
@@ -55,6 +56,8 @@ def search(
     min_score: MinScore = None,
     diversity: float | None = None,
     highlight: bool = True,
+    rerank: Reranker | None = None,
+    rerank_depth: int = RERANKED,
     load: LoadNamed = load_model,
     home: str | Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -73,6 +76,8 @@ def search(
             min_score=min_score,
             diversity=diversity,
             highlight=highlight,
+            rerank=rerank,
+            rerank_depth=rerank_depth,
             report=report,
         )
 
@@ -87,6 +92,8 @@ def search_in(
     min_score: MinScore = None,
     diversity: float | None = None,
     highlight: bool = True,
+    rerank: Reranker | None = None,
+    rerank_depth: int = RERANKED,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Searched:
     """The same of a collection that is open."""
@@ -98,7 +105,17 @@ def search_in(
     hits: list[list[Hit]] = []
     for start in range(0, len(asked), SLICE_QUERIES):
         some = asked[start : start + SLICE_QUERIES]
-        hits += collection.search_all(some, k, mode, filter, min_score=min_score, diversity=diversity, highlight=highlight)
+        hits += collection.search_all(
+            some,
+            k,
+            mode,
+            filter,
+            min_score=min_score,
+            diversity=diversity,
+            highlight=highlight,
+            rerank=rerank,
+            rerank_depth=rerank_depth,
+        )
         seconds = max(monotonic() - began, 1e-9)
         report(Progress(len(asked), len(hits), len(hits) / seconds, 0.0, (len(asked) - len(hits)) * seconds / len(hits)))
     return Searched(collection.name, mode, tuple(asked), hits, monotonic() - began)
