@@ -58,7 +58,7 @@ def test_coarser_by_keyboard_news_messages_and_exports(visit) -> None:
     page.get_by_role("button", name="Find topics").click()
     expect(page.locator(".map[data-drawn]")).to_be_visible(timeout=JOB_MS)
     found = topics_of(page)
-    page.locator(".granularity [role=slider]").focus()
+    page.locator(".granularity [tabindex]").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator("[data-figure=topics]")).not_to_have_text(str(found))
     assert topics_of(page) < found
