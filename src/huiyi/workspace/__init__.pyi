@@ -1,6 +1,13 @@
 from .adapters import MergedModel as MergedModel
 from .adapters import model_merge as model_merge
+from .answering import Answered as Answered
+from .answering import LearnedAnswers as LearnedAnswers
+from .answering import answer as answer
+from .answering import answer_in as answer_in
+from .answering import answer_learn as answer_learn
 from .calibrating import kept_calibration as kept_calibration
+from .citing import Reply as Reply
+from .citing import writer as writer
 from .classifying import FittedClassifier as FittedClassifier
 from .classifying import KnownClassifiers as KnownClassifiers
 from .classifying import PredictedFile as PredictedFile
