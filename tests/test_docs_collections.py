@@ -21,4 +21,5 @@ def test_the_program_works(tmp_path: Path, minilm: Path) -> None:
     program = "".join(blocks(PAGE, "python")).replace(PUBLISHED, str(minilm))
     lines = run([sys.executable, "-c", program], tmp_path).stdout.splitlines()
     assert lines[0] == "2 0 0"
-    assert lines[-1] == "(2, 384)"
+    assert "(2, 384)" in lines
+    assert lines[-1] == "[('1', ['4'])]"
