@@ -66,7 +66,7 @@ def test_what_a_page_remembers_lies_in_the_workspace_folder(visit, home) -> None
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/similarity"])
+@pytest.mark.parametrize("path", ["/search", "/similarity", "/data", "/server"])
 def test_no_page_has_a_serious_barrier(visit, path: str, theme: str) -> None:
     page = visit(path, theme=theme)
     assert_accessible(page)

@@ -37,11 +37,15 @@ threads = ThreadPoolExecutor(16, thread_name_prefix="huiyi-console")
 
 @dataclass(frozen=True)
 class Services:
-    """What the server gives. models: those that are served now; the list changes while the server runs."""
+    """What the server gives. models: those that are served now; the list changes while the server runs.
+
+    latest: requests to the API, the last ones: when each ended (perf_counter) and its seconds.
+    """
 
     models: Sequence[Served]
     collections: OpenCollections
     jobs: Jobs
+    latest: Sequence[tuple[float, float]] = ()
 
 
 class Forbidden(HuiyiError):
@@ -163,6 +167,7 @@ def mount(shell: Any, secret: str, services: Services, pages: Sequence[Page]) ->
         _Route(page.path)(_builder(page, pages, services))
     _Route("/{path:path}")(_lost(pages, services))
     app.on_page_exception(_broken)
+    app.config.quasar_config["loadingBar"]["skipHijack"] = True  # a bar without a name over every upload
     app.colors(primary="#0b62b8", secondary="#566172", positive="#1a6e35", negative="#b3261e", warning="#875300", info="#0b62b8")
     style = files("huiyi.console").joinpath("console.css").read_text("utf-8")
     ui.add_head_html(f"<style>{style}</style>", shared=True)

@@ -125,7 +125,8 @@ def create_app(
 
     secret = kept_secret() if furnish else ""
     sessions = Sessions(admission.keys, secret)
-    console = front.built(furnish, sessions, secret, models=desk.models, collections=shelf, jobs=work) if furnish else None
+    services = {"models": desk.models, "collections": shelf, "jobs": work, "latest": figures.latest}
+    console = front.built(furnish, sessions, secret, **services) if furnish else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

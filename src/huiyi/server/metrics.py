@@ -4,6 +4,7 @@ Names begin with `huiyi_`. Labels are routes, statuses and served names: never a
 """
 
 from collections import Counter as Counted
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,6 +16,7 @@ from huiyi.serving import Served
 from huiyi.workspace import Jobs, OpenCollections
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+LATEST = 4096
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -23,6 +25,7 @@ class Metrics:
 
     def __init__(self, models: Sequence[Served]) -> None:
         self._registry = CollectorRegistry()
+        self.latest: deque[tuple[float, float]] = deque(maxlen=LATEST)  # of requests to the API: when one ended, and its seconds
         self.requests = Counter("huiyi_requests", "Requests, by route and status.", ["route", "status"], registry=self._registry)
         self.seconds = Histogram("huiyi_request_seconds", "From first byte to last.", ["route"], buckets=SECONDS, registry=self._registry)
         self.in_flight = Gauge("huiyi_requests_in_flight", "Requests that are being answered.", registry=self._registry)

@@ -65,6 +65,8 @@ class Observer:
         route = path if path in self._routes else "other"
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
+        if route.startswith("/v1/"):
+            self._metrics.latest.append((perf_counter(), seconds))
         if self._every or status >= 400:
             method = scope["method"] if scope["method"].isalpha() else "-"
             log.info("%s %s %d in %.0f ms, request %s", method, route, status, 1000 * seconds, id_)

@@ -8,6 +8,7 @@ from .answering import answer_learn as answer_learn
 from .calibrating import kept_calibration as kept_calibration
 from .citing import Reply as Reply
 from .citing import writer as writer
+from .checking import check_served as check_served
 from .classifying import FittedClassifier as FittedClassifier
 from .classifying import KnownClassifiers as KnownClassifiers
 from .classifying import PredictedFile as PredictedFile

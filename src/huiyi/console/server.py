@@ -1,0 +1,202 @@
+"""The page Server: what goes through it now, which models it serves, whether their vectors are right, and a request for programs."""
+
+from collections import deque
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from nicegui import ui
+
+from huiyi import workspace
+from huiyi.console.frame import Page, View, Words, heading
+from huiyi.serving import Served
+
+LOOK_S = 2.0
+WINDOW_S = 60.0
+KEPT = 60  # looks, two minutes of them
+EXAMPLES = {
+    "curl": """curl {url}/v1/embeddings -H 'Content-Type: application/json'{curl_key} \\
+  -d '{{"model": "{model}", "input": "Where is my parcel?"}}'""",
+    "Python": """# pip install openai
+{python_import}from openai import OpenAI
+client = OpenAI(base_url="{url}/v1", api_key={python_key})
+vector = client.embeddings.create(model="{model}", input="Where is my parcel?").data[0].embedding""",
+    "JavaScript": """const answer = await fetch("{url}/v1/embeddings", {{
+  method: "POST",
+  headers: {{"Content-Type": "application/json"{js_key}}},
+  body: JSON.stringify({{model: "{model}", input: "Where is my parcel?"}}),
+}});
+const vector = (await answer.json()).data[0].embedding;""",
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of all models together, at one moment."""
+
+    at: float
+    texts: int
+    tokens: int
+    waiting: int
+    running: int
+    hits: int
+    misses: int
+    cache_bytes: int
+
+
+class Live:
+    """Figures that are looked at again every two seconds."""
+
+    def __init__(self, view: View) -> None:
+        self.view, self.t = view, view.t
+        self.looks: deque[Counts] = deque(maxlen=KEPT)
+        self.numbers: dict[str, tuple[ui.label, ui.label]] = {}
+        with ui.element("section").classes("card stack"):
+            heading(self.t("now"))
+            with ui.element("div").classes("grid small"):
+                for name in ("requests", "half", "p95", "texts_per_s", "tokens_per_s", "waiting", "cached"):
+                    with ui.element("div"):
+                        self.numbers[name] = ui.label("–").classes("figure"), ui.label("").classes("quiet small")
+            self.silence = ui.label(self.t("no_requests", window=f"{WINDOW_S:.0f}")).classes("quiet")
+            self.chart = ui.echart(self.options([])).style("height: 12rem; width: 100%")
+            self.chart.props["role"], self.chart.props["aria-label"] = "img", self.t("over_time")
+        ui.timer(LOOK_S, self.look, immediate=True)
+
+    async def look(self) -> None:
+        self.looks.append(await self.view.run(counted, list(self.view.services.models)))
+        now, t = self.looks[-1], self.t
+        before = self.looks[-2] if len(self.looks) > 1 else now
+        seconds = max(now.at - before.at, 1e-9)
+        took = np.array([each for ended, each in list(self.view.services.latest) if ended > now.at - WINDOW_S])
+        self.silence.set_visibility(not len(took))
+        self.show("requests", f"{len(took) / WINDOW_S:.1f}", t("requests", window=f"{WINDOW_S:.0f}"))
+        for name, percent in (("half", 50), ("p95", 95)):
+            self.show(name, f"{1000 * np.percentile(took, percent):,.0f}" if len(took) else "–", t(name))
+        self.show("texts_per_s", f"{(now.texts - before.texts) / seconds:,.0f}", t("texts_per_s"))
+        self.show("tokens_per_s", f"{(now.tokens - before.tokens) / seconds:,.0f}", t("tokens_per_s"))
+        self.show("waiting", f"{now.waiting:,}", t("waiting", running=f"{now.running:,}"))
+        asked = now.hits + now.misses
+        self.show("cached", f"{100 * now.hits / asked:.0f}" if asked else "–", t("cached", mb=f"{now.cache_bytes / 2**20:,.1f}"))
+        pairs = zip(list(self.looks)[1:], self.looks, strict=False)
+        points = [[after.at - now.at, (after.tokens - first.tokens) / max(after.at - first.at, 1e-9)] for after, first in pairs]
+        self.chart.options["series"][0]["data"] = [[round(x), round(y)] for x, y in points]
+        self.chart.update()
+
+    def show(self, name: str, number: str, unit: str) -> None:
+        figure, label = self.numbers[name]
+        figure.set_text(number)
+        label.set_text(unit)
+
+    def options(self, points: list[list[float]]) -> dict[str, Any]:
+        quiet = {"lineStyle": {"color": "#8886"}}
+        return {
+            "title": {"text": self.t("over_time"), "textStyle": {"fontSize": 13, "fontWeight": "normal", "color": "#888"}},
+            "grid": {"left": 56, "right": 16, "top": 36, "bottom": 40},
+            "xAxis": {
+                "type": "value", "min": -LOOK_S * KEPT, "max": 0, "name": self.t("seconds_ago"), "nameLocation": "middle", "nameGap": 24,
+                "splitLine": quiet,
+            },
+            "yAxis": {"type": "value", "min": 0, "minInterval": 1, "splitLine": quiet},
+            "series": [{"type": "line", "data": points, "showSymbol": False, "areaStyle": {"opacity": 0.2}, "color": "#2f86d6"}],
+            "animation": False,
+        }  # fmt: skip
+
+
+def counted(models: list[Served]) -> Counts:
+    engines = [model.stats() for model in models if model.base is None]  # an adapter shares the engine of its base
+    caches = [stats for model in models if (stats := model.cache_stats())]
+    return Counts(
+        perf_counter(),
+        sum(each.texts for each in engines),
+        sum(each.tokens for each in engines),
+        sum(each.waiting_texts for each in engines),
+        sum(each.running_texts for each in engines),
+        sum(each.hits for each in caches),
+        sum(each.misses for each in caches),
+        max((each.bytes for each in caches), default=0),
+    )
+
+
+class Models:
+    """What is served, and a look at whether it is right."""
+
+    def __init__(self, view: View) -> None:
+        self.view, self.t = view, view.t
+        with ui.element("section").classes("stack"):
+            heading(self.t("models"))
+            with ui.element("div").classes("grid two"):
+                for model in view.services.models:
+                    self.show(model)
+
+    def show(self, model: Served) -> None:
+        t = self.t
+        with ui.element("div").classes("card stack tight").props("data-model"):
+            heading(model.name, 3)
+            tokens = f"{model.max_tokens:,}"
+            told = t("judges", tokens=tokens) if model.is_classifier else t("vectors", dim=f"{model.dim:,}", tokens=tokens)
+            ui.label(told).classes("number")
+            if model.base:
+                ui.label(t("adapter_of", base=model.base)).classes("quiet")
+            elif precision := getattr(model.encoder, "precision", ""):
+                ui.label(t("precision", precision=precision)).classes("quiet")
+            if model.aliases:
+                ui.label(t("also", names=", ".join(model.aliases))).classes("quiet")
+            if model.base is None and not model.is_classifier:
+                with ui.element("div").classes("line"):
+                    ui.button(t("check"), icon="fact_check", on_click=self.view.handler(self.check, model)).props("flat dense")
+
+    async def check(self, model: Served) -> None:
+        t = self.t
+        checks = await self.view.run(workspace.check_served, model)
+        ok = all(check.ok is not False for check in checks)
+        with ui.dialog(value=True), ui.element("div").classes("card stack").style("max-width: min(44rem, 92vw)"):
+            heading(t("check_about", name=model.name))
+            ui.label(t("check_good") if ok else t("check_bad")).classes("strong " + ("good" if ok else "bad"))
+            with ui.element("div").classes("scroll"), ui.element("table").classes("plain"):
+                for check in checks:
+                    word = {True: "passed", False: "failed", None: "skipped"}[check.ok]
+                    with ui.element("tr"):
+                        Words("td", t(word)).classes({True: "good", False: "bad", None: "quiet"}[check.ok])
+                        Words("td", check.name)
+                        value = "" if check.value is None else f"{check.value:.6g} {check.limit}"
+                        Words("td", f"{value} {check.note}".strip()).classes("number quiet")
+
+
+def show_requests(view: View) -> None:
+    """The same request in three languages, for the first model that makes vectors."""
+    t, request = view.t, view.client.request
+    model = next((each.name for each in view.services.models if not each.is_classifier), view.services.models[0].name)
+    values = {
+        "url": f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
+        "model": model,
+        "curl_key": ' -H "Authorization: Bearer $HUIYI_API_KEY"' if view.logged_in else "",
+        "python_import": "import os\n" if view.logged_in else "",
+        "python_key": 'os.environ["HUIYI_API_KEY"]' if view.logged_in else '"none"',
+        "js_key": ', "Authorization": `Bearer ${process.env.HUIYI_API_KEY}`' if view.logged_in else "",
+    }
+    with ui.element("section").classes("card stack"):
+        heading(t("ask"))
+        if view.logged_in:
+            ui.label(t("key_needed")).classes("quiet")
+        for name, example in EXAMPLES.items():
+            text = example.format(**values)
+            with ui.element("div").classes("stack tight"):
+                with ui.element("div").classes("line apart"):
+                    heading(name, 3)
+                    ui.button(t("copy"), icon="content_copy", on_click=view.handler(copied, view, text)).props("flat dense")
+                Words("pre", text).props("tabindex=0")
+
+
+def copied(view: View, text: str) -> None:
+    ui.clipboard.write(text)
+    ui.notify(view.t("copied"))
+
+
+def build(view: View) -> None:
+    Live(view)
+    Models(view)
+    show_requests(view)
+
+
+PAGE = Page("server", "/server", "dns", build)
