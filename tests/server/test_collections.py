@@ -1,6 +1,9 @@
 """Collections, jobs and tasks over HTTP as a client has them: a real server on the starter, and nothing but httpx."""
 
 import json
+import os
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from conftest import REPOSITORY
 from huiyi import workspace
 from huiyi.server.app import Limits, ServerSettings
 from huiyi.server.auth import Keys, _parsed
@@ -318,6 +322,19 @@ def test_a_job_is_cancelled_and_forgotten(http, faq) -> None:
     assert http.get(faq).json()["records"] < 30_004
     assert http.delete(f"/v1/jobs/{id_}").json() == {"id": id_, "deleted": True}
     refused(http.get(f"/v1/jobs/{id_}"), 404, "not_found", "no such job")
+
+
+def test_the_commands_of_the_documentation_work(url, http, tmp_path) -> None:
+    page = (REPOSITORY / "docs" / "server.md").read_text("utf-8")
+    part = page[page.index("\n## Collections\n") : page.index("\n## Other addresses\n")]
+    script = "".join(re.findall(r"```bash\n(.*?)```", part, re.DOTALL)).replace("http://127.0.0.1:30000", url)
+    environment = os.environ | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert '"label":"refund"' in done.stdout
+    [job] = [job for job in http.get("/v1/jobs").json()["data"] if job["collection"] == "letters"]
+    assert ended(http, job["id"])["status"] == "succeeded"
+    http.delete("/v1/collections/letters")
 
 
 def test_many_clients_write_search_and_delete_at_once(url, http, faq) -> None:

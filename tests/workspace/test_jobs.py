@@ -86,7 +86,7 @@ def test_a_file_that_was_sent_is_a_collection_at_the_end(queue, shelf, served, t
     assert (job.result["added"], job.result["changed"], job.result["records"]) == (5, 1, 6)
     assert not sent.exists()
     assert str(tmp_path.parent) not in json.dumps(job.result)
-    assert shelf.run("faq", lambda faq: [hit.text for hit in faq.search("我的包裹在哪里", k=2)]) == TEXTS[1::-1]
+    assert shelf.run("faq", lambda faq: [hit.text for hit in faq.search("我的包裹在哪里", k=1)]) == TEXTS[1:2]
 
 
 def test_a_collection_is_made_by_its_first_file(queue, shelf, served, tmp_path) -> None:
@@ -138,6 +138,8 @@ def test_what_cannot_be_a_job_is_refused_at_once(queue, tmp_path) -> None:
         queue.submit("cluster", {"collection": "faq", "output": "/etc/passwd"})
     with pytest.raises(InvalidInput, match="no name for a file"):
         queue.submit("index", {"collection": "faq", "file": "../x"}, files={"../x": table(tmp_path, TEXTS)})
+    with pytest.raises(InvalidInput, match="cannot be a collection's name"):
+        queue.submit("cluster", {"collection": "a/b"}, collection="a/b")
     for since in ("20200101-000000-00000000", "../../x"):
         with pytest.raises(NotFound):
             queue.submit("cluster", {"collection": "faq", "since": since})

@@ -26,6 +26,7 @@ from huiyi.errors import Conflict, InvalidInput, NotFound, Overloaded
 from huiyi.serving import Served
 from huiyi.stores.turns import Turns
 from huiyi.workspace import jobkinds
+from huiyi.workspace.collections import canonical
 from huiyi.workspace.jobfile import CANCEL, Job, JobError, JobProgress, read, write
 from huiyi.workspace.opened import OpenCollections
 
@@ -79,6 +80,7 @@ class Jobs:
         """
         arguments = dict(arguments or {})
         jobkinds.require(kind, arguments)
+        collection = canonical(collection) if collection is not None else None
         for option, name in jobkinds.EARLIER.items():
             if arguments.get(option) is not None:
                 self.file(str(arguments[option]), name)
