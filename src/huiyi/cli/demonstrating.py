@@ -77,7 +77,7 @@ def _print(found: "Demo") -> None:
 
     answers = found.answers
     _title("Answers: where it is sure, else a person", f"learned from {answers.questions} questions in {answers.seconds:.1f} s")
-    echo(f"  {answers.answered} of them answered by itself, {answers.right} of those rightly")
+    echo(f"  {answers.problem or f'{answers.answered} of them answered by itself, {answers.right} of those rightly'}")
     for one in answers.examples:
         echo(f"  {_cell(one.question, 24)}  {one.confidence:.2f}  {'answered' if one.answered else 'handed on'}: {one.nearest}")
 

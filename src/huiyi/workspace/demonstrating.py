@@ -18,6 +18,7 @@ import numpy as np
 from huiyi import __version__, settings
 from huiyi.collection import MODES, Collection, Contents
 from huiyi.demo import samples
+from huiyi.errors import InvalidInput
 from huiyi.model import Model
 from huiyi.sources.outputs import replacing, write_table
 from huiyi.workspace.answering import answer, answer_learn
@@ -81,13 +82,14 @@ class AnsweredQuestion:
 
 @dataclass(frozen=True)
 class AnsweredFaq:
-    """Of `questions`, judged by folds: those that it answered, and those of them that it answered rightly."""
+    """Of `questions`, judged by folds: those that it answered, and how many of those rightly. problem: why none, else empty."""
 
     questions: int
     answered: int
     right: int
     examples: tuple[AnsweredQuestion, ...]
     seconds: float
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,10 @@ def _ask(faq: Collection) -> SearchedFaq:
 
 def _answer(model: Model) -> AnsweredFaq:
     began = monotonic()
-    learned = answer_learn(FAQ, samples.QUESTIONS, load=lambda _: model)
+    try:
+        learned = answer_learn(FAQ, samples.QUESTIONS, load=lambda _: model)
+    except InvalidInput as error:  # a model that cannot be sure often enough
+        return AnsweredFaq(len(samples.questions()), 0, 0, (), monotonic() - began, str(error).partition(";")[0])
     examples = []
     for question in (ASKED, samples.planted().question):
         made = answer(FAQ, question, load=lambda _: model)
