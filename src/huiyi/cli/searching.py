@@ -35,7 +35,8 @@ def search(
         float | None, typer.Option(min=0.0, max=1.0, metavar="D", help="How much hits shall differ from one another, 0 to 1.")
     ] = None,
     rerank: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Reranker, by name or folder, that reads the best candidates together with the query.")
+        str | None,
+        typer.Option(metavar="NAME", help="Reranker, by name or folder, that reads the best candidates together with the query."),
     ] = None,
     rerank_depth: Annotated[int, typer.Option(min=1, metavar="N", help="Candidates that --rerank reads, -k at least.")] = 50,
     compare: Annotated[bool, typer.Option("--compare", help="Show what words find beside what meaning finds.")] = False,
