@@ -68,9 +68,10 @@ def make(home: Path, count: int) -> tuple[str, int]:
     from huiyi.workspace.clustering import Topic
 
     random = np.random.default_rng(0)
-    kinds = random.standard_normal((200, DIMENSIONS)).astype(np.float32)
+    groups = random.standard_normal((12, DIMENSIONS)).astype(np.float32)
+    kinds = groups[np.arange(200) % 12] + 0.7 * random.standard_normal((200, DIMENSIONS)).astype(np.float32)
     kind = random.integers(200, size=count)
-    rows = kinds[kind] + 0.6 * random.standard_normal((count, DIMENSIONS)).astype(np.float32)
+    rows = kinds[kind] + 0.8 * random.standard_normal((count, DIMENSIONS)).astype(np.float32)
     texts = [f"{WORDS[k % len(WORDS)]} {WORDS[k // len(WORDS) % len(WORDS)]} {n}" for n, k in enumerate(kind.tolist())]
     place = (random.uniform(-90, 90, (200, 2))[kind] + random.standard_normal((count, 2)) * 4).astype(np.float32)
     found = cluster(rows, granularity=2.0)
@@ -121,7 +122,7 @@ def visited(url: str) -> dict:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(30_000)
         page.goto(url.split("/topics")[0] + "/similarity")  # the frame's own files are in the browser's cache
         page.locator("h1").wait_for()
         first, again = (usable(page, url) for _ in range(2))
