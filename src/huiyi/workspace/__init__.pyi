@@ -6,9 +6,9 @@ from .answering import answer as answer
 from .answering import answer_in as answer_in
 from .answering import answer_learn as answer_learn
 from .calibrating import kept_calibration as kept_calibration
+from .checking import check_served as check_served
 from .citing import Reply as Reply
 from .citing import writer as writer
-from .checking import check_served as check_served
 from .classifying import FittedClassifier as FittedClassifier
 from .classifying import KnownClassifiers as KnownClassifiers
 from .classifying import PredictedFile as PredictedFile
