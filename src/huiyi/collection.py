@@ -274,6 +274,12 @@ class Collection:
             return [[_marked(hit, text) for hit in hits] for hits, text in zip(found, asked.texts, strict=True)]
         return found
 
+    def candidates(self, queries: Sequence[str], depth: int = DEPTH) -> list[list[Candidate]]:
+        """What a hybrid search of each query fuses: the nearest records and those of highest BM25, up to `depth` of each."""
+        asked = Queries(queries, None, "hybrid")
+        store, load = self._live
+        return store.candidates(self._vectors(store, load, asked), asked.texts, depth) if asked.texts else []
+
     @property
     def tuning(self) -> Tuning | None:
         """What `tune` learned for the vectors that are there now; None without."""

@@ -96,3 +96,16 @@ def test_a_file_of_queries(faq, capsys) -> None:
 def test_wrong_usage_says_what_to_do(faq, capsys, args, code, message) -> None:
     assert huiyi("search", *args) == code
     assert message in capsys.readouterr().err
+
+
+def test_labelled_queries_teach(faq, capsys) -> None:
+    rows = "query\tid\nparcel where\t1\nmy parcel\t1\ninvoice get\t2\nan invoice\t2\n包裹 到\t3\nnothing of that\t-1\n"
+    (faq / "labelled.tsv").write_text(rows, "utf-8")
+    assert huiyi("search", "faq", "--tune", faq / "labelled.tsv", "--target-precision", 0.6) == 0
+    out = capsys.readouterr().out
+    assert "weight of meaning" in out
+    assert "--min-score tuned" in out
+    assert huiyi("search", "faq", "--tune", faq / "labelled.tsv", "--json") == 0
+    assert said(capsys)["answerable"] == 5
+    assert huiyi("search", "faq", "--tune", faq / "labelled.tsv", "--mode", "keyword") == 2
+    assert huiyi("search", "faq", "a", "--id", "id") == 2

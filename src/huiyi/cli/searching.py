@@ -9,11 +9,11 @@ import typer
 
 from huiyi.cli import options
 from huiyi.cli.collections import Filter, parsed
-from huiyi.cli.printing import Meter
+from huiyi.cli.printing import Meter, note, print_json
 
 if TYPE_CHECKING:
     from huiyi.model import Model
-    from huiyi.workspace import Hit, Searched
+    from huiyi.workspace import Hit, Searched, TunedSearch
 
 SHOWN = 200  # characters of a text
 
@@ -41,8 +41,23 @@ def search(
     rerank_depth: Annotated[int, typer.Option(min=1, metavar="N", help="Candidates that --rerank reads, -k at least.")] = 50,
     compare: Annotated[bool, typer.Option("--compare", help="Show what words find beside what meaning finds.")] = False,
     queries: Annotated[str | None, typer.Option(metavar="FILE", help="A file of queries, a row each; - is standard input.")] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Learn how much meaning counts beside words, and a threshold, from labelled queries: a table of queries and ids, -1 where "
+            "nothing answers.",
+        ),
+    ] = None,
+    target_precision: Annotated[
+        float,
+        typer.Option(min=0.01, max=0.999, metavar="P", help="With --tune: the share of first hits above the threshold that are right."),
+    ] = 0.95,
     text: Annotated[
-        str | None, typer.Option("--text", metavar="COLUMN", help="Column of --queries. [default: query, or as elsewhere]")
+        str | None, typer.Option("--text", metavar="COLUMN", help="Column of queries in a file. [default: query, question, text]")
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="Column of --tune with ids. [default: id, passage_id, faq_id]")
     ] = None,
     model: options.Model = None,
     precision: options.Precision = "auto",
@@ -52,18 +67,38 @@ def search(
     """Print the records of the collection NAME that answer QUERY best, or each query in a file."""
     from huiyi import workspace
 
-    if (query is None) == (queries is None):
-        raise typer.BadParameter("give a query, or a file of them with --queries", ctx=context)
+    if sum(given is not None for given in (query, queries, tune)) != 1:
+        raise typer.BadParameter("give a query, or a file of them with --queries, or labelled ones with --tune", ctx=context)
+    if tune and (compare or min_score or diversity or filter or rerank or mode != "hybrid"):
+        raise typer.BadParameter("--tune takes --text, --id and --target-precision; leave out what is about hits", ctx=context)
+    if id and not tune:
+        raise typer.BadParameter("--id means nothing without --tune", ctx=context)
     if compare and (min_score or diversity or rerank or mode != "hybrid"):
         raise typer.BadParameter(
             "--compare shows both modes as they are; leave out --mode, --min-score, --diversity, --rerank", ctx=context
         )
-    if text and not queries:
-        raise typer.BadParameter("--text means nothing without --queries", ctx=context)
+    if text and query is not None:
+        raise typer.BadParameter("--text means nothing without --queries or --tune", ctx=context)
 
     def load(wanted: str | None) -> "Model":
         return context.obj.loader(model or wanted, precision, threads)()  # type: ignore[no-any-return]
 
+    if tune is not None:
+        with Meter(interrupted="stopped; nothing was learned") as meter:
+            tuned = workspace.search_tune(
+                name,
+                tune,
+                precision=target_precision,
+                text=text,
+                id=id,
+                load=load,
+                report=lambda done, all_: meter.draw(done, all_, "queries") if sys.stderr.isatty() else None,
+            )
+        if json:
+            print_json(tuned)
+        else:
+            _print_tuned(tuned)
+        return
     asked = [query] if query is not None else workspace.queries_of(queries or "", text=text)
     if compare:
         both = workspace.search_compare(name, asked, k=k, filter=parsed(filter), load=load)
@@ -95,6 +130,21 @@ def search(
         _print_json(asked, query is not None, hits=found.hits)
     else:
         _print_hits(found)
+
+
+def _print_tuned(tuned: "TunedSearch") -> None:
+    learned = tuned.tuning
+    typer.echo(
+        f"{tuned.name}: weight of meaning {learned.weight:.2f}, nDCG@10 {learned.ndcg:.3f} on {tuned.answerable:,} queries "
+        f"(before {tuned.before:.3f}, meaning alone {tuned.semantic:.3f}, words alone {tuned.keyword:.3f})"
+    )
+    if learned.min_score is None:
+        note(f"no score from which on {learned.precision:.0%} of the first hits are right; --min-score tuned stays without meaning")
+    else:
+        typer.echo(
+            f"{tuned.name}: from a score of {learned.min_score:.4f} on {learned.precision:.0%} of the first hits are right; "
+            f"{learned.answered:.0%} of {learned.queries:,} queries have one (--min-score tuned)"
+        )
 
 
 def _score(context: typer.Context, given: str | None) -> Any:

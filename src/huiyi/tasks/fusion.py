@@ -14,7 +14,7 @@ from huiyi.errors import InvalidInput
 Scores = NDArray[np.float64]
 
 WEIGHT = 0.5  # of the cosine; docs/decisions.md has the figures
-HALF = 90.0  # the BM25 that counts one half: it goes from 0 to 1 as bm25 / (bm25 + HALF)
+HALF = 60.0  # the BM25 that counts one half: it goes from 0 to 1 as bm25 / (bm25 + HALF)
 CONSTANT = 60  # Cormack, Clarke and Büttcher 2009
 
 

@@ -103,6 +103,8 @@ from .topic_runs import TopicRun as TopicRun
 from .topic_runs import topics_list as topics_list
 from .topic_runs import topics_merge as topics_merge
 from .topic_runs import topics_rename as topics_rename
+from .tuning import TunedSearch as TunedSearch
+from .tuning import search_tune as search_tune
 from .upstreams import Upstreams as Upstreams
 from .understanding import FoundRepeats as FoundRepeats
 from .understanding import FoundTopics as FoundTopics

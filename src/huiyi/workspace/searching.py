@@ -165,6 +165,7 @@ def _checked(queries: Sequence[str], mode: Mode) -> list[str]:
 
 @contextmanager
 def opened(name: str, home: str | Path | None, load: LoadNamed) -> Iterator[Collection]:
+    """A collection that is there, with the model of its name. NotFound."""
     store = existing_store(name, home)
     facts = store.facts
     with Collection(name, store, lambda: load(facts.model if facts else None)) as collection:
