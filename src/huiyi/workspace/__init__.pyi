@@ -105,7 +105,6 @@ from .topic_runs import topics_merge as topics_merge
 from .topic_runs import topics_rename as topics_rename
 from .tuning import TunedSearch as TunedSearch
 from .tuning import search_tune as search_tune
-from .upstreams import Upstreams as Upstreams
 from .understanding import FoundRepeats as FoundRepeats
 from .understanding import FoundTopics as FoundTopics
 from .understanding import Recommended as Recommended
@@ -114,3 +113,4 @@ from .understanding import Understood as Understood
 from .understanding import classify as classify
 from .understanding import classify_zero_shot as classify_zero_shot
 from .understanding import understand as understand
+from .upstreams import Upstreams as Upstreams
