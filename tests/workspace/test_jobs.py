@@ -154,7 +154,7 @@ def test_cancelled_while_it_runs_its_process_is_gone_and_every_record_is_whole(q
     job = ended(queue, job)
     assert (job.state, job.result) == ("cancelled", None)
     assert processes[0].returncode is not None
-    assert not (queue._folder(job.id) / "in").exists()
+    until(lambda: not (queue._folder(job.id) / "in").exists())
     kept = shelf.run("faq", lambda faq: [(record.id, record.text) for record in faq.records()])
     assert 0 < len(kept) < 30_000
     assert all(text == many()[int(id_)] for id_, text in kept)

@@ -259,10 +259,10 @@ class Jobs:
 
     def _end(self, job: Job) -> None:
         folder = self._folder(job.id)
-        write(folder, replace(job, ended=time.time(), about="" if job.state == "succeeded" else job.about))
-        shutil.rmtree(folder / "in", ignore_errors=True)
         if job.state != "succeeded":
             shutil.rmtree(folder / "out", ignore_errors=True)
+        write(folder, replace(job, ended=time.time(), about="" if job.state == "succeeded" else job.about))
+        shutil.rmtree(folder / "in", ignore_errors=True)
         for old in [each for each in self.list() if each.has_ended][KEPT:]:
             shutil.rmtree(self._folder(old.id), ignore_errors=True)
 
