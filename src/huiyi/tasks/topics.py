@@ -26,6 +26,8 @@ TEXT_CHARACTERS = 1_000  # of a text that are read
 LONGEST_PHRASE = 3  # words
 PHRASE_SHARE = 0.45  # a phrase stands for its word where so many of the word's texts have the phrase
 NEW_WORD, TOGETHER = 4, 0.5  # texts that a new word is in, and how often its rarer piece must come with the other
+SECOND_SHARE = 1 / 6  # of the texts with a name's first word, as many have what stands beside it: else it is another matter that got in
+
 THREADS = 4
 
 _SCRIPTS = (
@@ -140,7 +142,9 @@ def _named(
     for topic, ranked in enumerate(scores):
         words = _without_parts(ranked)[: 3 * WORDS]
         fallback = texts[chosen[topic][0]] if len(chosen[topic]) else ""
-        names.append(Named(_name(words, fallback, {named.name for named in names}), tuple(words[:WORDS]), languages[topic]))
+        having = {term: count for term, _, count in ranked}
+        naming = [word for word in words if having[word] >= SECOND_SHARE * having[words[0]]]
+        names.append(Named(_name(naming, fallback, {named.name for named in names}), tuple(words[:WORDS]), languages[topic]))
     return names
 
 
