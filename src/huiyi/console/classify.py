@@ -34,7 +34,9 @@ class ClassifyPage:
                 self.label = ui.select([], label=t("label")).props("outlined dense").classes("fill")
                 self.name = ui.input(t("name"), value=names[0]).props("outlined dense maxlength=64").classes("fill")
             with ui.element("div").classes("line"):
-                self.precision = ui.number(t("precision"), value=95, min=50, max=99.9, step=1, suffix="%").props("outlined dense")
+                self.precision = (
+                    ui.number(t("precision"), value=95, min=50, max=99.9, step=1, suffix="%").props("outlined dense").classes("fill")
+                )
                 ui.button(t("fit"), icon="category", on_click=view.handler(self.fit)).props("unelevated")
         self.watch = Watch(view, self.done)
         self.result = ui.element("div").classes("stack")

@@ -10,11 +10,10 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import accumulate
 from time import monotonic
 from typing import Any
 
@@ -144,7 +143,7 @@ class Scheduler:
                 if fresh:
                     with self._lock:
                         self._admit(fresh, begun=held > 0)
-                        ahead.extend(self._add(fresh, adapter))
+                        ahead.extend(self._add(fresh, adapter, before=ahead))
                         if not held:
                             held = tokens
                             self._held_tokens += held
@@ -314,11 +313,15 @@ class Scheduler:
                 f"others fill the queue ({self._held_tokens} of {self._max_queue_tokens} tokens); try again in {after_s:.1f} s", after_s
             )
 
-    def _add(self, texts: list[Ids], adapter: Any, held: int = 0) -> list[Job]:
-        """Under the lock, as `_begin`. held: by each text for itself."""
+    def _add(self, texts: list[Ids], adapter: Any, held: int = 0, before: Sequence[Job] = ()) -> list[Job]:
+        """Under the lock, as `_begin`. held: by each text for itself. before: those of the same request that are not delivered."""
         now = monotonic()
-        ends = accumulate(map(len, texts))
-        jobs = [Job(ids, held, now, self._claim, adapter, now + GIVES_WAY_S_PER_TOKEN * end) for ids, end in zip(texts, ends, strict=True)]
+        last, end = before[-1].due if before else now, sum(job.length for job in before)
+        jobs = []
+        for ids in texts:
+            end += len(ids)
+            last = max(last, now + GIVES_WAY_S_PER_TOKEN * end)  # a request keeps its own order
+            jobs.append(Job(ids, held, now, self._claim, adapter, last))
         for job in jobs:
             self._open.add(job)
             self._waiting.add(job)
