@@ -8,7 +8,7 @@ from typing import Any, cast
 from nicegui import events, ui
 
 from huiyi import workspace
-from huiyi.console.data import PLAIN, new_folder, uploaded
+from huiyi.console.data import DROP, PLAIN, new_folder, uploaded
 from huiyi.console.frame import Page, View, Words, heading
 from huiyi.console.work import Watch, jobs_of, submit
 from huiyi.errors import Conflict, InvalidInput, MissingExtra, NotFound
@@ -36,7 +36,6 @@ class TrainPage:
             ui.label(t("pairs_how")).classes("quiet small")
             said = t("drop", kinds=" ".join(KINDS), most=f"{MOST_MB:,}")
             self.upload = ui.upload(
-                label=said,
                 on_upload=self.take,
                 on_rejected=lambda: view.fail(InvalidInput(said)),
                 max_file_size=MOST_MB * 2**20,
@@ -44,6 +43,7 @@ class TrainPage:
                 auto_upload=True,
             )
             self.upload.props(f'accept="{",".join(KINDS)}" flat bordered').classes("drop")
+            self.upload.add_slot("header", DROP % said)
             self.given = ui.label("").classes("strong text")
             with ui.element("div").classes("line"):
                 self.recipe = ui.select({one: t(f"recipe_{one}") for one in RECIPES}, value=RECIPES[0], label=t("recipe"))
