@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ class Scheduler:
                 if fresh:
                     with self._lock:
                         self._admit(fresh, begun=held > 0)
-                        ahead.extend(self._add(fresh, adapter, before=ahead))
+                        ahead.extend(self._add(fresh, adapter, before=tokens - sum(map(len, fresh)), after=ahead[-1].due if ahead else 0.0))
                         if not held:
                             held = tokens
                             self._held_tokens += held
@@ -313,10 +313,12 @@ class Scheduler:
                 f"others fill the queue ({self._held_tokens} of {self._max_queue_tokens} tokens); try again in {after_s:.1f} s", after_s
             )
 
-    def _add(self, texts: list[Ids], adapter: Any, held: int = 0, before: Sequence[Job] = ()) -> list[Job]:
-        """Under the lock, as `_begin`. held: by each text for itself. before: those of the same request that are not delivered."""
+    def _add(self, texts: list[Ids], adapter: Any, held: int = 0, before: int = 0, after: float = 0.0) -> list[Job]:
+        """Under the lock, as `_begin`. held: by each text for itself. before: tokens of the same request that are not delivered, the
+        last of them due at `after`.
+        """
         now = monotonic()
-        last, end = before[-1].due if before else now, sum(job.length for job in before)
+        last, end = after, before
         jobs = []
         for ids in texts:
             end += len(ids)
