@@ -13,20 +13,18 @@ import numpy as np
 
 from huiyi.collection import Collection
 from huiyi.errors import InvalidInput
-from huiyi.sources.readers import as_text
-from huiyi.sources.tables import Format, open_table
+from huiyi.sources.tables import Format
 from huiyi.stores.store import Hit
 from huiyi.tasks.answering import evidence
 from huiyi.training.rejection import Rejection, learn
 from huiyi.workspace.citing import Reply, Writer
+from huiyi.workspace.labelled import labelled_queries
 from huiyi.workspace.models import load as load_model
 from huiyi.workspace.searching import SLICE_QUERIES, Filtering, LoadNamed, opened
 
 KEPT = "answer"
 DEPTH = 10  # matches that are looked at for one question
 ANSWERS = ("answer", "reply", "response", "答案", "回答", "回复", "解答")
-QUESTIONS, IDS = ("query", "question", "text", "问题"), ("id", "passage_id", "faq_id", "record_id", "answer_id")
-NOTHING = {"", "-1", "none", "null"}  # ids of questions that nothing answers
 
 Found = list[Hit]
 
@@ -144,7 +142,9 @@ def answer_learn(
     stands there several times. precision: the share of answers that shall be right. text, id: their columns.
     """
     with opened(name, home, load) as collection:
-        wanted = _labelled(collection, source, text, id, format=format, encoding=encoding, sheet=sheet)
+        if not collection.count():
+            raise InvalidInput(f"{collection.name} is empty, and nothing there can answer; fill it with huiyi index")
+        wanted = labelled_queries(collection, source, text=text, id=id, format=format, encoding=encoding, sheet=sheet, called="question")
         made, right = judged(collection, wanted, column, report)
         rejection = learn(made, right, list(wanted), precision, collection.facts.space)
         collection.store.keep(KEPT, rejection.to_json())
@@ -190,32 +190,3 @@ def answer_text(hit: Hit, column: str | None = None) -> str:
 def _evidence(question: str, hits: Sequence[Hit], answers: Sequence[str]) -> np.ndarray[Any, Any]:
     cosines = [hit.score if hit.cosine is None else hit.cosine for hit in hits]
     return evidence(question, [hit.text for hit in hits], cosines, answers)
-
-
-def _labelled(collection: Collection, source: str | Path, text: str | None, id: str | None, **how: Any) -> dict[str, set[str]]:
-    """For each question the ids of the records that answer it, none of them where nothing does; errors name the line."""
-    known = set(collection.ids())
-    if not known:
-        raise InvalidInput(f"{collection.name} is empty, and nothing there can answer; fill it with huiyi index")
-    wanted: dict[str, set[str]] = {}
-    with open_table(source, how["format"], how["encoding"], how["sheet"]) as table:
-        asked = table.text_column(text or next((name for name in QUESTIONS if name in table.columns), None))
-        named = id or next((name for name in IDS if name in table.columns and name != asked), None)
-        if named not in table.columns:
-            raise InvalidInput(
-                f"{table.name} has no column {id!r}" if id else f"{table.name} does not say which record answers; name the column with --id"
-            )
-        for row in table:
-            question, answering = (as_text(row.cells.get(each)).strip() for each in (asked, named))
-            if not question:
-                raise InvalidInput(f"{table.name}, line {row.number}: there is no question in the column {asked!r}")
-            ids = wanted.setdefault(question, set())
-            if answering.casefold() in NOTHING and answering not in known:
-                continue
-            if answering not in known:
-                raise InvalidInput(
-                    f"{table.name}, line {row.number}: {collection.name} has no record with the id {answering!r}; "
-                    f"write nothing, or -1, for a question that nothing answers"
-                )
-            ids.add(answering)
-    return wanted

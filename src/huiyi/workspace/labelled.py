@@ -20,8 +20,12 @@ def labelled_queries(
     format: Format | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
+    called: str = "query",
 ) -> dict[str, set[str]]:
-    """For each query the ids of the records that answer it, none of them where nothing does; errors name the line. text, id: columns."""
+    """For each query the ids of the records that answer it, none of them where nothing does; errors name the line. text, id: columns.
+
+    called: what a query is to whoever reads the errors.
+    """
     known = set(collection.store.ids())
     wanted: dict[str, set[str]] = {}
     with open_table(source, format, encoding, sheet) as table:
@@ -34,13 +38,13 @@ def labelled_queries(
         for row in table:
             query, answering = (as_text(row.cells.get(each)).strip() for each in (asked, named))
             if not query:
-                raise InvalidInput(f"{table.name}, line {row.number}: there is no query in the column {asked!r}")
+                raise InvalidInput(f"{table.name}, line {row.number}: there is no {called} in the column {asked!r}")
             ids = wanted.setdefault(query, set())
             if answering in known:
                 ids.add(answering)
             elif answering.casefold() not in NOTHING:
                 raise InvalidInput(
                     f"{table.name}, line {row.number}: {collection.name} has no record with the id {answering!r}; "
-                    f"write nothing, or -1, for a query that nothing answers"
+                    f"write nothing, or -1, for a {called} that nothing answers"
                 )
     return wanted
