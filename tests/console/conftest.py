@@ -55,7 +55,8 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
     complaints: list[str] = []
 
     def open_page(path: str = "/", language: str = "en", size: str = "desk", theme: str = "light", at: str = address) -> Page:
-        context = browser.new_context(viewport=SIZES[size], locale=LOCALES[language], color_scheme=theme)
+        # Without motion: nothing is looked at while it fades.
+        context = browser.new_context(viewport=SIZES[size], locale=LOCALES[language], color_scheme=theme, reduced_motion="reduce")
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()

@@ -29,7 +29,9 @@ def test_the_language_is_the_browsers_until_another_is_chosen_and_is_remembered(
     page = visit("/similarity", "en")
     assert page.locator("html").get_attribute("lang") == "en-US"
     page.get_by_role("button", name="Language").click()
-    page.get_by_text("中文", exact=True).click()
+    expect(page.get_by_role("menuitemradio", name="English", checked=True)).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("menuitemradio", name="中文", checked=False).click()
     expect(page.locator("h1")).to_have_text("相似度")
     page.goto(address + "/")
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")

@@ -1,12 +1,13 @@
 """The page Duplicates: groups of repeats side by side under a threshold that moves, what the guard holds apart, and what is to go."""
 
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from nicegui import ui
 
-from huiyi.console.frame import Page, View, heading
+from huiyi.console.frame import Page, View, heading, menu
 from huiyi.console.work import Watch, collection_names, download, earlier_jobs, figure, jobs_of, no_collections, submit
 from huiyi.workspace.jobfile import Job
 from huiyi.workspace.jobs import Jobs
@@ -101,10 +102,9 @@ class Review:
                 with ui.element("div").classes("line apart small quiet"):
                     ui.label(t("more_found"))
                     ui.label(t("only_equal"))
-            with ui.button(t("export"), icon="download").props("flat"), ui.menu().props("auto-close"):
-                for what in ("kept", "review"):
-                    for suffix in ("csv", "xlsx"):
-                        ui.menu_item(t(f"export_{what}", suffix=suffix), view.handler(self.export, what, suffix))
+            with ui.button(t("export"), icon="download").props("flat"):
+                kinds = product(("kept", "review"), ("csv", "xlsx"))
+                menu({t(f"export_{what}", suffix=suffix): view.handler(self.export, what, suffix) for what, suffix in kinds})
             if job.collection:
                 self.merging = ui.button(t("merge"), icon="merge", on_click=view.handler(self.ask)).props("unelevated color=negative")
         self.body = ui.element("div").classes("stack")

@@ -208,6 +208,16 @@ def icon_button(icon: str, label: str, on_click: Callable[..., Any], props: str 
     return button
 
 
+def menu(choices: Mapping[str, Callable[..., Any]], chosen: str | None = None) -> ui.menu:
+    """Opens below the element it stands in: what can be chosen, and what each does. chosen: the one that holds now, and is marked."""
+    with ui.menu().props("auto-close") as opened:
+        for text, act in choices.items():
+            item = ui.menu_item(text, act).props("role=menuitem" if chosen is None else "role=menuitemradio aria-checked=false")
+            if text == chosen:
+                item.props("active aria-checked=true")
+    return opened
+
+
 def link_button(text: str, address: str, icon: str | None = None) -> ui.element:
     """A link that looks like a button."""
     return ui.button(text, icon=icon).props("unelevated no-caps").props(f"href={json.dumps(address)}")
@@ -291,11 +301,7 @@ def _choice(icon: str, label: str, options: Mapping[Any, str], chosen: str, name
 
     with ui.button(icon=icon).props("flat round").tooltip(label) as button:
         button.props["aria-label"] = label
-        with ui.menu().props("auto-close"):
-            for option, text in options.items():
-                item = ui.menu_item(text, partial(choose, option))
-                if option == chosen:
-                    item.props("active")
+        menu({text: partial(choose, option) for option, text in options.items()}, options[chosen])
 
 
 def _note_language(request: Request) -> None:

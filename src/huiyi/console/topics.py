@@ -11,7 +11,7 @@ from nicegui import ui
 from nicegui.elements.plotly import Plotly
 from nicegui.events import GenericEventArguments
 
-from huiyi.console.frame import Page, View, Words, heading, icon_button
+from huiyi.console.frame import Page, View, Words, heading, icon_button, menu
 from huiyi.console.work import Fields, Watch, collection_names, download, earlier_jobs, fields_of, figure, jobs_of, no_collections, submit
 from huiyi.errors import InvalidInput
 from huiyi.workspace.clustering import Topic
@@ -157,9 +157,8 @@ class Explorer:
                         "outlined dense type=date clearable"
                     )
                     since.props("stack-label").on_value_change(lambda change: view.handler(self.set_since, change.value)())
-                with ui.button(t("export"), icon="download").props("flat"), ui.menu().props("auto-close"):
-                    for suffix in ("csv", "xlsx", "html"):
-                        ui.menu_item(t(f"export_{suffix}"), view.handler(self.export, suffix))
+                with ui.button(t("export"), icon="download").props("flat"):
+                    menu({t(f"export_{suffix}"): view.handler(self.export, suffix) for suffix in ("csv", "xlsx", "html")})
             self.map = PointMap(found).classes("map").style("height: min(62vh, 38rem); min-height: 20rem")
             self.map.props["role"], self.map.props["aria-label"] = "img", t("map")
             self.map.on("ready", view.handler(self.draw))
