@@ -9,7 +9,7 @@ import huiyi
 from fake_encoder import FakeEncoder
 from fake_model import fake_model
 from fakes import FakeEngine, in_thread, until
-from huiyi import workspace
+from huiyi import understanding, workspace
 from huiyi.collection import Added, Tuning
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
@@ -473,3 +473,43 @@ def test_a_text_with_a_vector_for_each_or_none(faq) -> None:
             faq.search(np.ones(64, np.float32), mode=mode)
     with pytest.raises(InvalidInput, match="between 0 and 1"):
         faq.search("a", diversity=2)
+
+
+def test_recommendations_are_those_of_a_look_at_everything(tmp_path, monkeypatch) -> None:
+    random = np.random.default_rng(0)
+    vocabulary = [f"word{i}" for i in range(60)]
+    made = [
+        {"id": str(i), "text": " ".join(random.choice(vocabulary[i % 3 :: 3], 6)), "metadata": {"even": i % 2 == 0}} for i in range(900)
+    ]
+    made += [{"id": f"again {i}", "text": made[i]["text"]} for i in range(30)] + [{"id": "empty", "text": " "}]
+    with huiyi.open("items", model=words(), home=tmp_path) as items:
+        items.add(made)
+        held = items.contents()
+        asked = [
+            {"like": ["0"], "k": 5},
+            {"like": ["0", "31"], "dislike": ["3", "4"], "k": 7, "diversity": 0.0},
+            {"like": ["1", "2"], "history": ["6", "7", "8"], "k": 3, "diversity": 0.5, "filter": {"even": True}},
+            {"history": [str(i) for i in range(7)], "k": 4},
+        ]
+        meant = []
+        for each in asked:
+            options = {name: value for name, value in each.items() if name != "filter"}
+            allowed = [record.id for record in items.records(each["filter"])] if "filter" in each else None
+            meant.append(understanding.recommend(held.ids, held.texts, held.vectors, **options, allowed=allowed))
+        monkeypatch.setattr(type(items.store), "scan", None)  # nobody reads all of it
+        for each, right in zip(asked, meant, strict=True):
+            found = items.recommend(**each)
+            assert [(one.text, one.because, one.score) for one in found] == [
+                (one.text, one.because, pytest.approx(one.score, abs=2e-4)) for one in right
+            ]
+        with pytest.raises(NotFound, match="no 'none' here"):
+            items.recommend(like=["none"])
+        with pytest.raises(InvalidInput, match="nothing is liked"):
+            items.recommend()
+
+
+def test_recommendations_beside_a_thousand_repeats(tmp_path) -> None:
+    with huiyi.open("items", model=words(), home=tmp_path) as items:
+        items.add([{"id": str(i), "text": "the same thing"} for i in range(1200)] + [{"id": "x", "text": "the same thing twice"}, *FAQ])
+        assert items.recommend(like=["5"], k=2)[0].id == "x"
+        assert "5" not in [one.id for one in items.recommend(like=["x"], k=10)]

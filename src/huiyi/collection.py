@@ -20,10 +20,11 @@ from huiyi.encoding.probes import FEW
 from huiyi.encoding.reranker import Reranker
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
+from huiyi.shortlists import shortlist
 from huiyi.stores.filters import parse
 from huiyi.stores.store import Candidate, Facts, Fingerprint, Hit, Page, Record, Status, Store, as_record, fingerprint
 from huiyi.stores.terms import spans
-from huiyi.tasks import fusion
+from huiyi.tasks import fusion, recommending
 from huiyi.types import Embedded, Floats, Kind
 
 SLICE_RECORDS = 256
@@ -362,12 +363,23 @@ class Collection:
         diversity: float = 0.3,
         filter: Filtering = None,
     ) -> list[understanding.Recommended]:
-        """What suits somebody who likes and dislikes these ids, and saw those of `history`, the oldest first. filter: what may be given."""
+        """What suits somebody who likes and dislikes these ids, and saw those of `history`, the oldest first. filter: what may be given.
+
+        NotFound for an id that is not there.
+        """
+        store, tree = self._store, parse(filter)
+        asked: dict[str, Any] = {"like": like, "dislike": dislike, "history": history, "k": k, "diversity": diversity}
+        ids, texts, vectors = _named(store, [*like, *dislike, *history])
+        place = {id_: row for row, id_ in enumerate(ids)}
+        aims = recommending.aims(vectors, *([place[id_] for id_ in some] for some in (like, dislike, history)))
+        wanted = max(1, k) * (recommending.POOL if diversity else 1)
+        found = shortlist(store, aims, wanted, tree, set(texts))
+        if found is not None:
+            every = [*ids, *found.ids], [*texts, *found.texts], np.concatenate([vectors, found.vectors])
+            return understanding.recommend(*every, **asked, allowed=found.ids)
         held = self.contents()
-        allowed = None if filter is None else [record.id for record in self.records(filter)]
-        return understanding.recommend(
-            held.ids, held.texts, held.vectors, like=like, dislike=dislike, history=history, k=k, diversity=diversity, allowed=allowed
-        )
+        allowed = None if tree is None else [record.id for record in self.records(filter)]
+        return understanding.recommend(held.ids, held.texts, held.vectors, **asked, allowed=allowed)
 
     def status(self) -> Status:
         return self._store.status()
@@ -489,6 +501,16 @@ def _varied(store: Store, hits: list[Hit], k: int, diversity: float) -> list[Hit
     scores = np.array([hit.score for hit in there], np.float32)
     scores /= max(1.0, float(np.abs(scores).max()))  # BM25 beside cosines
     return [there[i] for i in fusion.varied(np.stack([vectors[hit.id] for hit in there]), scores, k, diversity)]
+
+
+def _named(store: Store, named: Iterable[str]) -> tuple[list[str], list[str], Floats]:
+    """Ids, each once, their texts and vectors."""
+    ids = list(dict.fromkeys(named))
+    records, vectors = store.get(ids), store.vectors(ids)
+    for id_ in ids:
+        if id_ not in records or id_ not in vectors:
+            raise NotFound(f"there is no {id_!r} here to start from")
+    return ids, [records[id_].text for id_ in ids], np.stack([vectors[id_] for id_ in ids]) if ids else np.empty((0, 1), np.float32)
 
 
 def _marked(hit: Hit, query: str) -> Hit:

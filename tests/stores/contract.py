@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
+from huiyi.shortlists import shortlist
 from huiyi.stores.filters import matches, parse
 from huiyi.stores.store import Facts, Record, Store, fingerprint
 
@@ -181,6 +182,18 @@ class StoreContract:
         assert known == {record.id: fingerprint(record) for record in records(3)[1:]}
         filled.put([Record("r1", "another text", {})], vectors(1, seed=9))
         assert filled.fingerprints(["r1"])["r1"] == fingerprint(Record("r1", "another text", {}))
+
+    def test_the_best_by_several_vectors_are_found_without_reading_all(self, store):
+        rows, aims = vectors(300), vectors(6, seed=1).reshape(3, 2, DIM) * 0.7
+        store.put(records(300), rows)
+        for wanted, filter in ((5, None), (20, None), (5, parse({"parity": "odd"}))):
+            found = shortlist(store, aims, wanted, filter, {"text number 7"})
+            scores = (aims @ rows.T).min(axis=1).max(axis=0)
+            meant = [i for i in np.argsort(-scores) if i != 7 and (filter is None or i % 2)][:wanted]
+            assert {f"r{i}" for i in meant} <= set(found.ids)
+            assert found.ids == [f"r{text.split()[-1]}" for text in found.texts]
+            np.testing.assert_allclose(found.vectors, rows[[int(id_[1:]) for id_ in found.ids]], atol=2e-3)
+        assert len(shortlist(store, aims, 1000, None, ()).ids) == 300
 
     def test_a_second_put_of_an_id_replaces_the_first(self, filled):
         new = Record("r7", "new text", {"only": "this"})

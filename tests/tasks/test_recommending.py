@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from huiyi.errors import InvalidInput
 from huiyi.tasks import evaluate_recommendations, recommend
+from huiyi.tasks.recommending import aims
 
 TOPICS, EACH, DIM = 6, 20, 24
 
@@ -78,6 +79,26 @@ def test_no_item_comes_twice_and_none_that_was_named(liked, history, k, diversit
     found = recommend(rows, sorted(liked), history=sorted(history), k=k, diversity=diversity)
     assert len(set(found.indices.tolist())) == len(found.indices) == min(k, 12 - len(liked | history))
     assert not set(found.indices.tolist()) & (liked | history)
+
+
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_a_score_is_what_the_aims_say(seed, likes, dislikes, seen) -> None:
+    rows = np.random.default_rng(seed).standard_normal((40, 5)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    named = np.split(np.arange(likes + dislikes + seen), np.cumsum([likes, dislikes]))
+    found = recommend(rows, *(each.tolist() for each in named), k=40, diversity=0)
+    meant = (aims(rows[: likes + dislikes + seen], *(each.tolist() for each in named)) @ rows[found.indices].T).min(axis=1).max(axis=0)
+    np.testing.assert_allclose(found.scores, meant, atol=1e-5)
+
+
+def test_of_many_liked_rows_every_interest_is_an_aim(items) -> None:
+    rows = items / np.linalg.norm(items, axis=1, keepdims=True)
+    liked = [topic * EACH + number for topic in (0, 2, 5) for number in range(4)]
+    made = aims(rows[liked], range(len(liked)))
+    assert len(made) <= len(liked)
+    nearest = rows @ made[:, 0].T
+    assert {int(row) // EACH for row in nearest.argmax(axis=0)} == {0, 2, 5}
 
 
 def test_held_out_items_come_back_far_more_often_than_by_chance(items) -> None:

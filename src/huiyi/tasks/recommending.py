@@ -5,6 +5,7 @@ A score is the mean cosine to the liked rows nearest to a row, less what it shar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,7 @@ DISLIKE = 0.5  # of the nearest disliked row's cosine that counts against a row
 FADE = 0.9  # of a history, what each step back counts less
 POOL = 20  # times k: the best rows, among which variety is sought
 RESAMPLES = 1_000
+MOST_COMBINED = 8  # liked rows of which every three are an aim, 56 in all
 
 
 @dataclass(frozen=True)
@@ -73,17 +75,37 @@ def recommend(
     may = np.ones(len(rows), bool) if allowed is None else np.asarray(allowed, bool).copy()
     if may.shape != (len(rows),):
         raise InvalidInput(f"allowed is one yes or no a row: {len(rows)}, not {may.shape}")
-    likes = [*dict.fromkeys([*liked, *reversed([row for row in history if row not in set(disliked)])])]
-    if not likes:
-        raise InvalidInput("nothing is liked and nothing was seen: name at least one row to start from")
-    steps = {row: step for step, row in enumerate(reversed(history))}
-    weights = np.array([1.0 if row in set(liked) else FADE ** steps[row] for row in likes], np.float32)
+    likes, weights = _weighed(liked, disliked, history)
     scores, because = _scores(rows, likes, weights, list(disliked))
     may[[*likes, *disliked]] = False
     pool = np.flatnonzero(may)
     pool = pool[np.argsort(-scores[pool], kind="stable")[: POOL * k]]
     chosen = varied(rows[pool], scores[pool], k, diversity)
     return Recommendations(pool[chosen], scores[pool[chosen]], because[pool[chosen]])
+
+
+def aims(vectors: ArrayLike, liked: Sequence[int] = (), disliked: Sequence[int] = (), history: Sequence[int] = ()) -> Floats:
+    """What to search for, so that the rows that suit best are found without a look at all rows: float32 [groups, m, d], not unit length.
+
+    vectors: [n, d], of the rows that are named. A row's score is the highest, over the groups, of its lowest product with the m vectors of
+    one: the mean cosine to the three nearest is the highest product with a mean of three. Of more than MOST_COMBINED liked rows each is
+    combined with the two that are nearest to it, and then a score may be higher than that. InvalidInput.
+    """
+    rows = unit(vectors)
+    _check(len(rows), liked, disliked, history, 1, 0)
+    likes, weights = _weighed(liked, disliked, history)
+    own = rows[likes]
+    weighed = own * weights[:, None]
+    count = min(NEAREST_LIKED, len(likes))
+    if len(likes) <= MOST_COMBINED:
+        combined = list(combinations(range(len(likes)), count))
+    else:
+        near = own @ weighed.T
+        np.fill_diagonal(near, np.inf)
+        combined = sorted({tuple(sorted(each)) for each in np.argsort(-near, axis=1, kind="stable")[:, :count].tolist()})
+    centres = weighed[np.array(combined)].mean(axis=1)[:, None]
+    made: Floats = np.concatenate([centres, centres - DISLIKE * rows[list(disliked)][None]], axis=1)
+    return made
 
 
 def evaluate_recommendations(vectors: ArrayLike, histories: Sequence[Sequence[int]], k: int = 10, diversity: float = 0.0) -> Held:
@@ -109,6 +131,15 @@ def evaluate_recommendations(vectors: ArrayLike, histories: Sequence[Sequence[in
     return Held(
         len(usable), k, float(hits.mean()), float(low), float(high), float(gains.mean()), float(np.mean(chance)), float(np.mean(popular))
     )
+
+
+def _weighed(liked: Sequence[int], disliked: Sequence[int], history: Sequence[int]) -> tuple[list[int], Floats]:
+    """The rows that speak for others, each once, and what each counts."""
+    likes = [*dict.fromkeys([*liked, *reversed([row for row in history if row not in set(disliked)])])]
+    if not likes:
+        raise InvalidInput("nothing is liked and nothing was seen: name at least one row to start from")
+    steps = {row: step for step, row in enumerate(reversed(history))}
+    return likes, np.array([1.0 if row in set(liked) else FADE ** steps[row] for row in likes], np.float32)
 
 
 def _scores(rows: Floats, likes: list[int], weights: Floats, dislikes: list[int]) -> tuple[Floats, Ints]:
