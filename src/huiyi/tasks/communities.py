@@ -1,9 +1,11 @@
 """Communities of a weighted graph, fine to coarse: Leiden, and Louvain in its place where Leiden does not come back in time.
 
 scikit-network 0.33.5's Leiden can hang (its issue 592), and compiled code cannot be interrupted from inside: it runs in a process of its
-own, which is ended at its limit. Each level is found on the communities of the one before, so that levels nest. Fixed seeds.
+own, which is ended at a limit of CPU time, so that a busy machine changes no answer. Each level is found on the communities of the one
+before, so that levels nest. Fixed seeds.
 """
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,10 @@ Algorithm = Literal["leiden", "louvain"]
 Labels = NDArray[np.int32]
 
 LIMIT_S = 20.0
-LIMIT_S_PER_EDGE = 2e-5  # Leiden needs 1e-6 to 5e-6; the rest is for slow and busy machines
+LIMIT_S_PER_EDGE = 2e-5  # Leiden needs 1e-6 to 5e-6; the rest is for slow machines
+WALL_S, WALL = 120.0, 10  # seconds and times the limit, after which a child that neither works nor ends is ended too
+
+CPU_TIMER = hasattr(signal, "setitimer")  # not on Windows, where the limit is one of wall time
 
 CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from huiyi.tasks.communities import child; child(*sys.argv[2:])"
 
@@ -37,8 +42,8 @@ class Communities:
 def communities(graphs: Sequence[Any], resolutions: Sequence[float], limit_s: float | None = None) -> Communities:
     """Communities of every graph at every resolution.
 
-    graphs: symmetric scipy CSR matrices of weights >= 0. resolutions: of modularity, from the finest (largest) on. limit_s: for all
-    graphs together; by default it grows with their edges. ModelFailed where neither algorithm ends in time.
+    graphs: symmetric scipy CSR matrices of weights >= 0. resolutions: of modularity, from the finest (largest) on. limit_s: of CPU
+    time, for all graphs together; by default it grows with their edges. ModelFailed where neither algorithm ends in time.
     """
     with tempfile.TemporaryDirectory(prefix="huiyi-graph-") as folder:
         place = Path(folder)
@@ -52,7 +57,7 @@ def communities(graphs: Sequence[Any], resolutions: Sequence[float], limit_s: fl
             if _run(place, algorithm, limit):
                 levels = tuple(tuple(np.load(place / f"levels-{number}.npy")) for number in range(len(graphs)))
                 return Communities(levels, algorithm)
-    raise ModelFailed(f"no communities were found in {2 * limit:.0f} s; try --method kmeans, or fewer texts")
+    raise ModelFailed(f"no communities were found in {2 * limit:.0f} s of CPU time; try --method kmeans, or fewer texts")
 
 
 def _run(place: Path, algorithm: Algorithm, limit_s: float) -> bool:
@@ -60,10 +65,10 @@ def _run(place: Path, algorithm: Algorithm, limit_s: float) -> bool:
     house = str(Path(__file__).resolve().parents[2])
     try:
         done = subprocess.run(
-            [sys.executable, "-c", CHILD, house, str(place), algorithm],
+            [sys.executable, "-c", CHILD, house, str(place), algorithm, str(limit_s)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=limit_s,
+            timeout=WALL_S + limit_s * (WALL if CPU_TIMER else 1),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -71,11 +76,13 @@ def _run(place: Path, algorithm: Algorithm, limit_s: float) -> bool:
     return done.returncode == 0
 
 
-def child(folder: str, algorithm: str) -> None:
+def child(folder: str, algorithm: str, limit_s: str) -> None:
     """What the process of its own does."""
     from scipy import sparse
     from sknetwork.clustering import Leiden, Louvain
 
+    if CPU_TIMER:
+        signal.setitimer(signal.ITIMER_PROF, float(limit_s))  # its signal ends the process, whatever it is doing
     place = Path(folder)
     method = {"leiden": Leiden, "louvain": Louvain}[algorithm]
     resolutions = np.load(place / "resolutions.npy")
