@@ -1,10 +1,8 @@
 """Bodies of any size: records as JSON lines, added as they come, and files that a job indexes. Little of them is in memory at a time."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -87,8 +85,8 @@ async def index(
         "collection": name, "file": filename, "text": text, "id": id, "meta": meta, "keep_missing": keep_missing, "replace": replace,
         "encoding": encoding, "sheet": sheet,
     }  # fmt: skip
-    with tempfile.TemporaryDirectory(dir=await asyncio.to_thread(desk.jobs.place)) as folder:
-        path = Path(folder) / "body"
+    with desk.jobs.arriving() as folder:
+        path = folder / "body"
         with path.open("wb") as file:
             size = 0
             async for piece in _pieces(request):

@@ -16,16 +16,17 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from huiyi import settings
-from huiyi.errors import Conflict, InvalidInput, NotFound, Overloaded
+from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Overloaded
 from huiyi.serving import Served
 from huiyi.stores.turns import Turns
 from huiyi.workspace import jobkinds
+from huiyi.workspace.arrivals import arriving, sweep
 from huiyi.workspace.collections import canonical
 from huiyi.workspace.jobfile import CANCEL, Job, JobError, JobProgress, read, write
 from huiyi.workspace.opened import OpenCollections
@@ -92,18 +93,13 @@ class Jobs:
         now = time.time()
         id_ = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(4)}"
         job = Job(id_, kind, "queued", collection, arguments, now, model.origin if model else None)
-        folder = self._folder(id_)
-        made = folder.with_name(f".{id_}")  # it is there whole, or not at all
-        self.place()
-        (made / "in").mkdir(parents=True)
-        try:
+        with self.arriving() as folder:
+            made = folder / "job"  # it is there whole, or not at all
+            (made / "in").mkdir(parents=True)
             for name, path in (files or {}).items():
                 shutil.move(path, made / "in" / name)
             write(made, job)
-            made.rename(folder)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
+            made.rename(self._folder(id_))
         self.start()
         self._wake.set()
         return job
@@ -149,12 +145,12 @@ class Jobs:
             raise NotFound(f"the job {id} has no file {name[:80]!r}; it has: {there}")
         return self._folder(id) / "out" / name
 
-    def place(self) -> Path:
-        """The folder of all jobs, where what is sent can be put on its way to one of them; for its owner only."""
+    def arriving(self) -> AbstractContextManager[Path]:
+        """A folder for what is on its way to a job; for its owner only, and gone at the end, also when this process is killed."""
         folder = self._jobs()
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
-        return folder
+        return arriving(folder)
 
     def require_idle(self, collection: str) -> None:
         """Conflict while a job of this collection waits or runs."""
@@ -173,6 +169,8 @@ class Jobs:
     # the thread that works
 
     def _work(self) -> None:
+        with suppress(OSError, HuiyiError):
+            sweep(self._jobs())
         while not self._closing.is_set():
             self._wake.clear()
             if not any(not job.has_ended for job in self.list()):
