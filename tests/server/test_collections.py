@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -328,7 +329,8 @@ def test_the_commands_of_the_documentation_work(url, http, tmp_path) -> None:
     page = (REPOSITORY / "docs" / "server.md").read_text("utf-8")
     part = page[page.index("\n## Collections\n") : page.index("\n## Other addresses\n")]
     script = "".join(re.findall(r"```bash\n(.*?)```", part, re.DOTALL)).replace("http://127.0.0.1:30000", url)
-    environment = os.environ | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PATH": path}
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert '"label":"refund"' in done.stdout

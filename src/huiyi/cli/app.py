@@ -23,6 +23,7 @@ from huiyi.cli import (
     embedding,
     evaluating,
     indexing,
+    jobs,
     model,
     searching,
     serving,
@@ -58,6 +59,7 @@ app.command()(indexing.reindex)
 app.command()(searching.search)
 app.command()(answering.answer)
 app.add_typer(collections.app, name="collections")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(model.app, name="model")
 app.add_typer(classifying.app, name="classify")
 app.add_typer(evaluating.app, name="evaluate")

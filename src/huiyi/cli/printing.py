@@ -70,11 +70,15 @@ class Meter:
 
     def __call__(self, progress: "Progress") -> None:
         rates = f"{progress.texts_per_s:,.0f} texts/s, {progress.tokens_per_s:,.0f} tokens/s, {duration(progress.seconds_left)} left"
-        if sys.stderr.isatty():
+        if self.on_terminal:
             self.draw(progress.rows_done, progress.rows, rates)
         elif monotonic() - self.since > LINE_EVERY_S:
             self.since = monotonic()
             note(f"{progress.rows_done:,} of {progress.rows:,} rows, {rates}")
+
+    @property
+    def on_terminal(self) -> bool:
+        return sys.stderr.isatty()
 
     def draw(self, done: int, total: int, rates: str) -> None:
         """A bar of `done` of `total`, with `rates` beside it."""

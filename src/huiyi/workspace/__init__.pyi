@@ -114,3 +114,6 @@ from .understanding import classify as classify
 from .understanding import classify_zero_shot as classify_zero_shot
 from .understanding import understand as understand
 from .upstreams import Upstreams as Upstreams
+from .watching import JobList as JobList
+from .watching import job_list as job_list
+from .watching import job_watch as job_watch

@@ -125,9 +125,11 @@ class Jobs:
             raise Conflict(f"the job {id} is over: {job.state}")
         (folder / CANCEL).touch()
         with self._lock:
-            job = read(folder)
-            if job.state == "queued":
+            if (job := read(folder)).state == "queued":
                 self._end(replace(job, state="cancelled"))
+            elif not job.has_ended:
+                with suppress(Conflict), self._turn():  # a server that was at it was killed, else it has the turn
+                    self._end(replace(job, state="cancelled"))
         return read(folder)
 
     def delete(self, id: str) -> None:
@@ -151,6 +153,16 @@ class Jobs:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         return arriving(folder)
+
+    def are_worked_on(self) -> bool:
+        """Whether a server is at the jobs that have not ended."""
+        if self._jobs().is_dir():
+            try:
+                with self._turn():
+                    pass
+            except Conflict:
+                return True
+        return False
 
     def require_idle(self, collection: str) -> None:
         """Conflict while a job of this collection waits or runs."""
@@ -177,7 +189,7 @@ class Jobs:
                 self._wake.wait()
                 continue
             try:
-                with Turns(self._jobs() / "lock", 0).taken("the jobs"):
+                with self._turn():
                     self._work_off()
             except Conflict:  # another server has the turn
                 self._closing.wait(TURN_S)
@@ -264,6 +276,10 @@ class Jobs:
         for old in [each for each in self.list() if each.has_ended][KEPT:]:
             shutil.rmtree(self._folder(old.id), ignore_errors=True)
 
+    def _turn(self) -> AbstractContextManager[None]:
+        """Of the one server that works. Conflict while another has it."""
+        return Turns(self._jobs() / "lock", 0).taken("the jobs")
+
     def _jobs(self) -> Path:
         return (Path(self._home).expanduser() if self._home is not None else settings.home()) / "jobs"
 
@@ -272,7 +288,7 @@ class Jobs:
 
     def _existing(self, id: str) -> Path:
         if not ID.fullmatch(id) or not self._folder(id).is_dir():
-            raise NotFound("there is no such job; jobs are listed at /v1/jobs, and the oldest are forgotten")
+            raise NotFound("there is no such job; huiyi jobs list and /v1/jobs show those there are, and the oldest are forgotten")
         return self._folder(id)
 
 
