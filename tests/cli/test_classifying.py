@@ -43,7 +43,7 @@ def test_a_few_examples_sort_new_texts(labelled, own_home, tmp_path, minilm, cap
     assert "support: 3 classes from 12 rows" in out
     assert "held out (12 rows" in out
     assert "always the largest class: 33.3%" in out
-    assert "rows without a label, left out: 1" in err
+    assert "rows without a label or a text, left out: 1" in err
     assert 'class="chart"' in report.read_text("utf-8")
     assert errors.exists()
     (tmp_path / "new.txt").write_text("refund me please\nthe parcel is lost\nwrong password\nphotosynthesis in plants\n", "utf-8")

@@ -199,7 +199,7 @@ def list_(json: options.Json = False) -> None:
 def _print_fitted(fitted: "FittedClassifier") -> None:
     typer.echo(f"{fitted.name}: {fitted.classes:,} classes from {fitted.rows:,} rows, {fitted.seconds:.1f} s, kept in {fitted.path}")
     if fitted.unlabelled:
-        note(f"rows without a label, left out: {fitted.unlabelled:,}")
+        note(f"rows without a label or a text, left out: {fitted.unlabelled:,}")
     if fitted.rare:
         note(f"classes with fewer than four examples, which are seldom enough: {', '.join(fitted.rare[:5])}{' …' * (len(fitted.rare) > 5)}")
     found = fitted.validation

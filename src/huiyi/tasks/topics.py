@@ -24,6 +24,7 @@ WORDS = 8  # shown of a topic
 TEXTS = 2_000  # of a topic that are read
 TEXT_CHARACTERS = 1_000  # of a text that are read
 LONGEST_PHRASE = 3  # words
+LONGEST_WORD = 40  # characters; what is longer is no word
 PHRASE_SHARE = 0.45  # a phrase stands for its word where so many of the word's texts have the phrase
 NEW_WORD, TOGETHER = 4, 0.5  # texts that a new word is in, and how often its rarer piece must come with the other
 SECOND_SHARE = 1 / 6  # of the texts with a name's first word, as many have what stands beside it: else it is another matter that got in
@@ -247,7 +248,7 @@ def _runs(text: str) -> Iterator[list[str]]:
     for piece in _PIECE.findall(text):
         if _HAN.match(piece):
             run += [word for word in rjieba.cut(piece) if word.strip()]
-        elif piece[0].isalpha():
+        elif piece[0].isalpha() and len(piece) <= LONGEST_WORD:
             run.append(piece if piece.isupper() and 1 < len(piece) <= 5 else piece.lower())
         elif run:
             yield run

@@ -44,7 +44,7 @@ VERDICTS = {(True, True): "sure", (False, True): "unsure", (False, False): "out 
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """unlabelled: rows left out for an empty label. outside: rows of no class. rare: classes with fewer than four examples.
+    """unlabelled: rows left out for an empty label or text. outside: rows of no class. rare: classes with fewer than four examples.
 
     validation: as in `tasks.Classifier`. errors: the first SHOWN labels that are likely wrong, of errors_total.
     """
@@ -174,7 +174,7 @@ def classify_fit(
     records = read_records(source, text=text, format=format, encoding=encoding, sheet=sheet, say=say)
     column = _label_column(records, label)
     labels = [each.strip() for each in records.cells(column)]
-    rows = [row for row, each in enumerate(labels) if each]
+    rows = [row for row, each in enumerate(labels) if each and records.texts[row].strip()]
     counts = Counter(labels[row] for row in rows if labels[row] != outside)
     if len(counts) < 2:
         raise InvalidInput(f"the column {column!r} of {records.name} holds {len(counts)} label(s); sorting needs examples of two or more")

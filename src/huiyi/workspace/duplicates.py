@@ -138,7 +138,7 @@ def dedup_file(
     return DedupedFile(
         source=records.about, against=others.about if others else "", column=records.column, rows=len(records), kept=len(kept),
         groups=len({number for number, _ in pairs}), exact=kinds.count("exact"), near=kinds.count("near"), semantic=kinds.count("semantic"),
-        apart=len(held), empty=sum(not each for each in records.texts), threshold=level, repeats=tuple(repeats[:SHOWN]),
+        apart=len(held), empty=sum(not each.strip() for each in records.texts), threshold=level, repeats=tuple(repeats[:SHOWN]),
         held=tuple(held[:SHOWN]), output=str(output) if output else None, review=str(review) if review else None, model=facts.model,
         seconds=monotonic() - began,
     )  # fmt: skip
