@@ -27,7 +27,7 @@ def main() -> None:
     import huiyi
     from huiyi.tasks.answering import NAMES
     from huiyi.training.rejection import learn, threshold_for
-    from huiyi.workspace.answering import judged
+    from huiyi.workspace.confidence import judged
 
     data = Path(os.environ.get("HUIYI_TEST_DATA") or REPOSITORY.parent / "shared" / "data") / "faq"
     with gzip.open(data / "fengxian_faq.jsonl.gz", "rt", encoding="utf-8") as stream:

@@ -2,10 +2,9 @@
 
 import json
 import sys
-import urllib.request
+from urllib.request import Request, urlopen
 
-SERVER = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:30000/v1"
-SURE = 0.55  # a cosine; huiyi answer learns from labelled questions from where on to answer
+SERVER = (sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:30000/v1") + "/collections"
 FAQ = {
     "订单超过48小时未发货怎么办": "请联系客服催单;超过72小时可以取消,款项全额退回。",
     "退款多久能到账": "商家确认之后三到五个工作日,退回原来的付款账户。",
@@ -15,15 +14,16 @@ FAQ = {
 }
 
 
-def scores(question: str) -> list[tuple[float, str]]:
-    """Every question of the FAQ with how well it fits, best first."""
-    body = json.dumps({"query": question, "documents": list(FAQ)}).encode()
-    request = urllib.request.Request(f"{SERVER}/rerank", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return [(each["relevance_score"], list(FAQ)[each["index"]]) for each in json.load(answer)["results"]]
+def ask(path: str = "", **body: object) -> dict:
+    with urlopen(Request(SERVER + path, json.dumps(body).encode() if body else None, {"Content-Type": "application/json"})) as answer:
+        return json.load(answer)
 
 
+if "bot" not in [each["name"] for each in ask()["data"]]:
+    ask(name="bot")
+ask("/bot/records", records=[{"id": text, "text": text, "metadata": {"answer": answer}} for text, answer in FAQ.items()])
 for line in filter(None, map(str.strip, sys.stdin)):
-    (best, match), *others = scores(line)
-    near = "、".join(other for _, other in [(best, match), *others][:2])
-    print(f"{match}({best:.2f}):{FAQ[match]}" if best >= SURE else f"没有找到答案({best:.2f})。您想问的是:{near}", flush=True)
+    found = ask("/bot/answer", question=line, k=2)  # sure enough or not: learned by huiyi answer --learn, else a default of the model
+    near = "、".join(each["text"] for each in found["suggestions"])
+    sure = f"({found['confidence']:.2f})"
+    print(f"{found['hit']['text']}{sure}:{found['answer']}" if found["answer"] else f"没有找到答案{sure}。您想问的是:{near}", flush=True)

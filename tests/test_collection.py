@@ -4,16 +4,19 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import huiyi
 from fake_encoder import FakeEncoder
 from fake_model import fake_model
 from fakes import FakeEngine, in_thread, until
 from huiyi import understanding, workspace
-from huiyi.collection import Added, Tuning
+from huiyi.collection import MODES, Added, Tuning
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.stores.store import Record
+from huiyi.stores.terms import asked, terms_of
 
 FAQ = [
     {"id": "1", "text": "how do I get an invoice", "metadata": {"lang": "en", "price": 3}},
@@ -143,8 +146,47 @@ def test_a_question_that_makes_no_sense_is_refused(faq, ask, message) -> None:
         ask(faq)
 
 
-def test_a_query_of_ten_thousand_characters_is_answered(faq) -> None:
-    assert faq.search("parcel " * 1500, k=1)[0].id == "2"
+@pytest.mark.parametrize("mode", MODES)
+def test_a_query_of_ten_thousand_characters_is_answered(faq, mode) -> None:
+    assert faq.search("parcel " * 1500, k=1, mode=mode)[0].id == "2"
+    assert faq.search("包裹到哪儿了" * 1700, k=1, mode="keyword")[0].id == "3"
+
+
+@pytest.mark.parametrize("query", ["is my the", "的 了 吗", "？", "\0", 'text: "parcel"*', "NEAR(parcel, 3) AND NOT invoice"])
+def test_a_query_of_stop_words_or_signs_finds_what_is_near_and_by_words_what_has_them(faq, query) -> None:
+    assert len(faq.search(query, k=100)) == 3  # more are asked for than there are
+    assert len(faq.search(query, k=100, mode="semantic")) == 3
+    assert {hit.id for hit in faq.search(query, k=100, mode="keyword")} == having(query)
+
+
+BEYOND_WORDS = [*"\"'*^():-+;%_\\\0", "OR", "AND", "NOT", "NEAR", "NEAR/2", "text:", "--", "/*"]
+ASKED = st.lists(st.sampled_from([*BEYOND_WORDS, "parcel", "invoice", "包裹", "哪", "the", "😀"]), max_size=8)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ASKED.map("".join) | ASKED.map(" ".join) | st.text(max_size=30))
+def test_no_query_is_more_than_its_words(faq, query) -> None:
+    """Whatever full text searches have operators for: a record is found by words where it has one of them, and else not."""
+    if not query.strip():
+        with pytest.raises(InvalidInput, match="not empty"):
+            faq.search(query)
+        return
+    assert {hit.id for hit in faq.search(query, mode="keyword")} == having(query)
+    hits = faq.search(query, highlight=True)
+    assert len(hits) == 3
+    assert {hit.id for hit in hits if hit.keyword_rank} == having(query)
+    assert {hit.id for hit in hits if hit.spans} == having(query)
+
+
+def having(query: str) -> set[str]:
+    """The records that have a word of the query."""
+    wanted = asked(query)
+    own = {record["id"]: terms_of([record["text"]])[0] for record in FAQ}
+    return {
+        id_
+        for id_, terms in own.items()
+        if any(((terms >= low) & (terms < high)).any() for low, high in zip(wanted.low, wanted.high, strict=True))
+    }
 
 
 def test_a_filter_on_a_field_that_nobody_has_finds_nothing(faq) -> None:

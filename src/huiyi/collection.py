@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from huiyi import understanding
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.probes import FEW
-from huiyi.encoding.reranker import Reranker
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.shortlists import shortlist
@@ -32,6 +32,17 @@ SLICE_CHARACTERS = 1 << 16
 LONGEST_TEXT = 500_000  # characters that a model is given; none reads 32,768 tokens of 15 characters each
 # The least cosine of a probe text's vector with the stored one, and where int8 computes or nobody knows what does.
 SAME, SAME_INT8 = 0.999, 0.995
+
+
+class Relevance(Protocol):
+    """A `Reranker`, or what speaks for one."""
+
+    def relevance(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
+        """float64 [n]: log odds that each text answers the query."""
+        ...
+
+    def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]: ...
+
 
 Mode = Literal["hybrid", "semantic", "keyword"]
 MODES: tuple[Mode, ...] = ("hybrid", "semantic", "keyword")
@@ -202,7 +213,7 @@ class Collection:
         diversity: float | None = None,
         vector: Floats | None = None,
         highlight: bool = False,
-        rerank: Reranker | None = None,
+        rerank: Relevance | None = None,
         rerank_depth: int = RERANKED,
     ) -> list[Hit]:
         """The k records that answer a text best, best first. filter: only records that match are looked at.
@@ -228,7 +239,7 @@ class Collection:
         diversity: float | None = None,
         vectors: Floats | None = None,
         highlight: bool = False,
-        rerank: Reranker | None = None,
+        rerank: Relevance | None = None,
         rerank_depth: int = RERANKED,
     ) -> list[list[Hit]]:
         """As `search`, for several queries (or vectors [n, dim]) at once: a list of hits for each."""
@@ -485,7 +496,7 @@ def require_rerankable(asked: Queries, min_score: float | str | None, depth: int
         raise InvalidInput(f"rerank_depth is the number of candidates that are reranked, 1 or more, not {depth}")
 
 
-def reranked(reranker: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
+def reranked(reranker: Relevance, query: str, hits: Sequence[Hit]) -> list[Hit]:
     """In a reranker's order, equal ones as they were."""
     scores = reranker.relevance(query, [hit.text[:LONGEST_TEXT] for hit in hits])
     chances = reranker.probability(scores).tolist()

@@ -20,7 +20,7 @@ from huiyi.encoding.cache import CachedEncoder, CacheStats
 from huiyi.encoding.classifier import PairClassifier, log_odds
 from huiyi.encoding.encoder import LocalEncoder, Side, checked_ids, clip
 from huiyi.encoding.remote import RemoteEncoder, UpstreamStats
-from huiyi.encoding.reranker import Reranker
+from huiyi.encoding.reranker import Reranker, probability
 from huiyi.encoding.scheduler import Stats
 from huiyi.errors import InvalidInput, TooLarge, TooLong, Unavailable
 from huiyi.types import Embedded, Floats, Ids, Kind
@@ -266,6 +266,21 @@ class Served:
                 f"OpenAIEmbeddings(..., check_embedding_ctx_length=False) makes it send texts"
             )
         return ids
+
+
+@dataclass(frozen=True)
+class RequestReranker:
+    """A reranker that is served, at work for one request, within its limits and no longer than anybody waits."""
+
+    served: Served
+    cancelled: threading.Event
+
+    def relevance(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
+        """As `Reranker.relevance`. Raises what `Served.rerank` raises."""
+        return self.served.rerank(query, texts, truncate="end", cancelled=self.cancelled).scores
+
+    def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return probability(scores)
 
 
 def _parts(inputs: Sequence[Any]) -> Iterator[range]:

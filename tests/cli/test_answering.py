@@ -76,11 +76,23 @@ def test_as_json(files, huiyi, capsys) -> None:
     assert len(found["suggestions"]) == 3
 
 
-def test_untaught_it_answers_and_says_that_it_does_not_know_how_sure(files, huiyi, capsys) -> None:
+def test_untaught_it_answers_by_a_default_and_says_so(files, huiyi, capsys) -> None:
     assert huiyi("answer", "untaught", "退款多久到账") == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[:2] == ["[1] 退款多久能到账", shop.FAQ["refund"][1]]
+    first, second, *_ = out.splitlines()
+    assert first.startswith("[1] 退款多久能到账 (confidence ")
+    assert second == shop.FAQ["refund"][1]
+    assert "a default of the model" in err
     assert "huiyi answer untaught --learn" in err
+    assert huiyi("answer", "untaught", "哪支球队赢了昨晚的比赛") == 0
+    assert capsys.readouterr().out.startswith("no match (confidence 0.")
+
+
+def test_a_filter_on_a_field_that_no_record_has_is_told(files, huiyi, capsys) -> None:
+    assert huiyi("answer", "faq", "退款多久到账", "--filter", '{"colour": "red"}') == 0
+    out, err = capsys.readouterr()
+    assert out == "no match\n"
+    assert "no record of faq has 'colour'" in err
 
 
 def test_a_language_model_writes_from_the_passages_and_is_watched(files, huiyi, capsys) -> None:

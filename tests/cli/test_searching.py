@@ -53,7 +53,11 @@ def test_modes_and_filters(faq, capsys, mode) -> None:
     assert huiyi("search", "faq", "包裹 parcel", "--mode", mode, "--filter", '{"lang": "zh"}', "--json") == 0
     assert [hit["id"] for hit in said(capsys)["hits"]] == ["3"]
     assert huiyi("search", "faq", "包裹 parcel", "--mode", mode, "--filter", '{"colour": "red"}') == 0
-    assert "nothing found" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "nothing found" in out
+    assert "no record of faq has 'colour', which the filter asks for; it has: lang" in err
+    assert huiyi("search", "faq", "包裹 parcel", "--mode", mode, "--filter", '{"lang": "fr"}') == 0
+    assert "which the filter asks for" not in capsys.readouterr().err
 
 
 def test_words_beside_meaning(faq, capsys) -> None:

@@ -375,7 +375,8 @@ def test_a_key_that_may_read_searches_and_changes_nothing(keyed) -> None:
     with client(keyed, Authorization="Bearer admin-key-1") as admin, client(keyed, Authorization="Bearer read-key-1") as reader:
         assert admin.post("/v1/collections", json={"name": "faq"}).status_code == 201
         assert admin.post("/v1/collections/faq/records", json={"records": FAQ}).status_code == 200
-        for path, body in (("search", {"query": "花呗"}), ("scroll", {}), ("get", {"ids": ["1"]}), ("recommend", {"like": ["1"]})):
+        asking = {"search": {"query": "花呗"}, "search/compare": {"query": "花呗"}, "answer": {"question": "花呗"}}
+        for path, body in (asking | {"scroll": {}, "get": {"ids": ["1"]}, "recommend": {"like": ["1"]}}).items():
             assert reader.post(f"/v1/collections/faq/{path}", json=body).status_code == 200
         for path in ("/v1/collections", "/v1/collections/faq", "/v1/collections/faq/records/1", "/v1/jobs"):
             assert reader.get(path).status_code == 200

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import signal
 import socket
+import string
 import subprocess
 import sys
 import time
@@ -70,6 +71,20 @@ def test_any_id_and_metadata_come_back(lite, given_records) -> None:
     assert lite.get([record.id for record in made]) == {record.id: record for record in made}
     assert lite.delete(ids=[record.id for record in made]) == len(made)
     assert lite.count() == 0
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from([*"\"'*:()[]{}\\%-+;", "OR", "NEAR", "in", "words", "parcel", "包裹", "1=1"]), max_size=8).map(" ".join)
+    | st.text(max_size=30)
+)
+def test_no_query_is_more_to_milvus_than_its_words(lite, query) -> None:
+    assert not set(words_of(query)) & set(string.punctuation) - {"_"}
+    made = [Record("p", "where is my parcel", {}), Record("q", "包裹到哪儿了", {})]
+    lite.put(made, vectors(2))
+    found = {hit.id for hit in lite.search_keywords([query], 10)[0]}
+    assert found == {record.id for record in made if set(words_of(query).split()) & set(words_of(record.text).split())}
+    lite.delete(ids=["p", "q"])
 
 
 def test_what_milvus_has_no_room_for_is_refused_before_anything_is_written(lite) -> None:

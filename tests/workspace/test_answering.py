@@ -7,8 +7,9 @@ import pytest
 import huiyi
 import shop
 from huiyi.errors import InvalidInput, NotFound
-from huiyi.workspace.answering import answer, answer_in, answer_learn, learned
+from huiyi.workspace.answering import answer, answer_in, answer_learn
 from huiyi.workspace.citing import Reply, Writer
+from huiyi.workspace.confidence import learned
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +45,18 @@ def taught(faq, home, load, queries):
     return answer_learn("faq", queries, precision=0.95, load=load, home=home)
 
 
-def test_before_it_learned_the_best_match_is_the_answer_and_nobody_knows_how_sure(home, model):
+def test_before_it_learned_a_default_of_the_model_says_what_is_an_answer(home, model, monkeypatch):
+    monkeypatch.setenv("HUIYI_HOME", str(home))
     with huiyi.open("untaught", model=model, home=home) as untaught:
         untaught.add([{"id": "a", "text": "退款多久能到账", "metadata": {"answer": "五天"}}, {"id": "b", "text": "怎么退货"}])
         found = answer_in(untaught, "退款几天到账")
-        assert (found.answer, found.confidence, found.least) == ("五天", None, None)
+        assert (found.answer, found.taught) == ("五天", False)
+        assert found.confidence >= found.least
+        assert found.passages == ("退款多久能到账\n五天", "怎么退货")
         assert [hit.id for hit in found.suggestions] == ["b"]
-        assert answer_in(untaught, "如何退货").answer == "怎么退货"  # a record without an answer is one itself
+        assert answer_in(untaught, "怎么退货呢").answer == "怎么退货"  # a record without an answer is one itself
+        nothing = answer_in(untaught, "哪支球队赢了昨晚的比赛")
+        assert (nothing.answer, nothing.passages) == (None, ())
 
 
 def test_what_was_learned_is_counted(taught):
@@ -67,6 +73,7 @@ def test_a_question_put_differently_gets_its_answer(taught, home, load):
     assert found.hit.id == "ship"
     assert found.answer == shop.FAQ["ship"][1]
     assert found.confidence >= found.least
+    assert found.taught
     assert len(found.suggestions) == 3
     assert "ship" not in {hit.id for hit in found.suggestions}
 
@@ -98,6 +105,7 @@ def test_a_column_a_filter_and_an_empty_result(taught, faq):
         answer_in(faq, "怎么退货", column="reply")
     nothing = answer_in(faq, "怎么退货", filter={"lang": "en"})
     assert (nothing.answer, nothing.hit, nothing.suggestions) == (None, None, ())
+    assert "no record of faq has 'lang', which the filter asks for; it has: answer" in nothing.hint
     with pytest.raises(InvalidInput, match="k is"):
         answer_in(faq, "怎么退货", k=0)
     with pytest.raises(InvalidInput, match="not empty"):

@@ -66,6 +66,15 @@ def test_words_and_meaning_side_by_side(faq) -> None:
     assert len(both.semantic[0]) == 2
 
 
+def test_fields_that_no_record_has_are_named_where_nothing_is_found(faq) -> None:
+    wrong = {"$or": [{"langg": "en"}, {"price": {"$lt": 3}}]}
+    for ask in (workspace.search, workspace.search_compare):
+        hint = ask("faq", ["parcel"], filter=wrong, load=load).hint
+        assert hint == "no record of faq has 'langg', 'price', which the filter asks for; it has: lang"
+        assert ask("faq", ["parcel"], filter={"lang": "fr"}, load=load).hint is None
+        assert ask("faq", ["parcel"], filter={"langg": {"$ne": "en"}}, load=load).hint is None
+
+
 def test_progress_is_told(faq) -> None:
     told = []
     workspace.search("faq", ["parcel"] * 70, load=load, report=told.append)

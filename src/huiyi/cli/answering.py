@@ -83,8 +83,14 @@ def answer(
         return
     writer = workspace.writer(llm, llm_model) if llm and llm_model else None
     found = workspace.answer(name, question or "", k=k, column=column, filter=parsed(filter), writer=writer, load=load)
-    if found.confidence is None:
-        note(f"{name} has not learned when it has no answer: how sure this is, is not known (huiyi answer {name} --learn FILE)")
+    if found.hint:
+        note(found.hint)
+    elif not found.taught:
+        note(
+            f"{name} has learned nothing from questions of its own: "
+            + ("how sure this is, is not known" if found.confidence is None else "from where on to answer is a default of the model")
+            + f"; huiyi answer {name} --learn FILE makes it better"
+        )
     if json:
         print_json(found)
     else:

@@ -102,6 +102,8 @@ def search(
     asked = [query] if query is not None else workspace.queries_of(queries or "", text=text)
     if compare:
         both = workspace.search_compare(name, asked, k=k, filter=parsed(filter), load=load)
+        if both.hint:
+            note(both.hint)
         if json:
             _print_json(asked, query is not None, keyword=both.keyword, semantic=both.semantic)
         else:
@@ -126,6 +128,8 @@ def search(
         )
     if reranker is not None:
         reranker.close()
+    if found.hint:
+        note(found.hint)
     if json:
         _print_json(asked, query is not None, hits=found.hits)
     else:

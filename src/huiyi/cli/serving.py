@@ -112,6 +112,14 @@ def serve(
     max_requests: Annotated[int, typer.Option(min=1, metavar="N", help="Most requests at once.")] = 512,
     max_wait: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest time for a request to be done.")] = 600,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no vectors of texts seen before.")] = False,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Chat server in OpenAI's protocol that writes replies from what answers a question of a client; its key is HUIYI_LLM_KEY.",
+        ),
+    ] = None,
+    llm_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model that --llm is asked for.")] = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
     max_tokens: options.MaxTokens = None,
@@ -128,6 +136,8 @@ def serve(
     from huiyi.server.app import Limits, ServerSettings, create_app
     from huiyi.server.guard import Admission
 
+    if bool(llm) != bool(llm_model):
+        raise typer.BadParameter("--llm and --llm-model go together")
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("huiyi").setLevel(logging.INFO)
     loopback = auth.is_loopback(host)
@@ -138,6 +148,7 @@ def serve(
         Limits(max_body_mb * 2**20, max_inputs, max_requests, max_wait),
         open_metrics,
         log_requests,
+        workspace.writer(llm, llm_model) if llm and llm_model else None,
     )
     upstreams = None
     if upstream:

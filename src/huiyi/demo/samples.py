@@ -4,6 +4,7 @@ All were written for huiyi; shop, customers and orders are invented. Owns the da
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ class Question:
 
     question: str
     id: str
+
+    @property
+    def lang(self) -> str:
+        """zh, en or other."""
+        return "en" if self.question.isascii() else "zh" if re.search("[\u4e00-\u9fff]", self.question) else "other"
 
 
 @dataclass(frozen=True)

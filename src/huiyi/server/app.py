@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from huiyi import __version__
 from huiyi.errors import Unavailable
-from huiyi.server import adapters, api, collections, front, jobs, openai, pages, tasks, uploads
+from huiyi.server import adapters, api, collections, front, jobs, openai, pages, searching, tasks, uploads
 from huiyi.server.desk import Desk, desk_of
 from huiyi.server.failures import ErrorBody, response_of
 from huiyi.server.guard import Admission, BodyReader, CrossOrigin, Doorkeeper
@@ -31,7 +31,7 @@ from huiyi.server.observing import Observer
 from huiyi.server.sessions import Sessions, kept_secret
 from huiyi.server.waiting import WaitingRoom
 from huiyi.serving import Served
-from huiyi.workspace import Jobs, OpenCollections
+from huiyi.workspace import Jobs, OpenCollections, Writer
 
 ADMIN_PATHS = frozenset({"/metrics", "/v1/adapters"})
 OPEN_PATHS = frozenset({"/health", "/ready"}) | pages.PATHS
@@ -70,10 +70,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServerSettings:
+    """writer: makes replies of what answers a question; None: nobody does."""
+
     admission: Admission = field(default_factory=Admission)
     limits: Limits = field(default_factory=Limits)
     open_metrics: bool = False
     log_requests: bool = False
+    writer: Writer | None = None
 
 
 class Status(BaseModel):
@@ -121,7 +124,7 @@ def create_app(
     shelf = OpenCollections(served, home)
     work = Jobs(shelf, home)
     figures.watch(shelf, work)
-    desk = Desk(served, WaitingRoom(limits.max_requests, limits.max_wait_s), figures, limits.max_inputs, shelf, work)
+    desk = Desk(served, WaitingRoom(limits.max_requests, limits.max_wait_s), figures, limits.max_inputs, shelf, work, settings.writer)
 
     secret = kept_secret() if furnish else ""
     sessions = Sessions(admission.keys, secret)
@@ -148,7 +151,17 @@ def create_app(
         telemetry={"auto_configure": True, "logs": False, "operation_spans": False},
     )
     app.state.desk, app.state.metrics, app.state.limits = desk, figures, limits
-    routers = (openai.router, api.router, adapters.router, collections.router, uploads.router, tasks.router, jobs.router, status)
+    routers = (
+        openai.router,
+        api.router,
+        adapters.router,
+        collections.router,
+        searching.router,
+        uploads.router,
+        tasks.router,
+        jobs.router,
+        status,
+    )
     told: list[Any] = [Security(HTTPBearer(auto_error=False))] if admission.keys else []  # for the documentation: the layers below check
     for router in routers:
         app.include_router(router, dependencies=told)

@@ -7,20 +7,18 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import orjson
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from huiyi.errors import NotFound, TooLarge
+from huiyi.errors import NotFound
 from huiyi.server.desk import Desk, JsonRoute, desk_of
 from huiyi.server.failures import WrongField
 from huiyi.server.openai import Body, Model
 from huiyi.workspace import CollectionInfo, ShownCollection, collection_list
 
-MOST_HITS = 10_000  # of all queries of a request together
 router = APIRouter(route_class=JsonRoute, tags=["Collections"])
 
 NAME = r"^\w[\w-]{0,63}$"
@@ -34,6 +32,8 @@ EXAMPLES = {
     "create": {"name": "faq", "model": "starter"},
     "upsert": {"records": [{"id": "1", "text": "花呗逾期会怎样?", "metadata": {"lang": "zh"}}]},
     "search": {"query": "花呗没还会怎么样?", "k": 3, "filter": {"lang": "zh"}},
+    "compare": {"query": "花呗没还会怎么样?", "k": 3},
+    "answer": {"question": "花呗没还会怎么样?"},
     "delete": {"filter": {"lang": "en"}},
     "scroll": {"limit": 100, "filter": {"lang": "zh"}},
 }
@@ -150,45 +150,6 @@ class ScrollRequest(Body):
     filter: Filter = None
 
 
-class SearchRequest(Body):
-    """A query, several, or a vector in their place."""
-
-    model_config = example("search")
-    query: Annotated[str | list[str] | None, Field(description="A text, or several.")] = None
-    vector: Annotated[list[float] | None, Field(min_length=1, description="In the query's place; made by the collection's model.")] = None
-    k: Annotated[int, Field(ge=1, le=1000)] = 10
-    mode: Annotated[
-        Literal["hybrid", "semantic", "keyword"] | None,
-        Field(description="By meaning and words (hybrid, the default for texts), by meaning alone, or by words alone."),
-    ] = None
-    filter: Filter = None
-    min_score: Annotated[float | None, Field(description="Leave out hits below.")] = None
-    diversity: Annotated[float | None, Field(ge=0, le=1, description="How much hits shall differ from one another.")] = None
-    highlight: Annotated[bool, Field(description="Tell where the query's words are in a hit's text, as spans.")] = False
-
-
-class Hit(BaseModel):
-    """score: higher is better; the mode says of what."""
-
-    model_config = ConfigDict(extra="allow")
-    id: str
-    score: float
-    text: str
-    metadata: dict[str, Value]
-
-
-class Found(BaseModel):
-    hits: list[Hit]
-
-
-class SearchResponse(BaseModel):
-    """results: one for each query, in their order; hits best first."""
-
-    object: Literal["list"]
-    collection: str
-    results: list[Found]
-
-
 @router.post("/v1/collections", response_model=CollectionDetails, status_code=201, summary="Make a collection")
 async def create(body: CreateRequest, request: Request) -> CollectionDetails:
     """An empty one, of a model that is served here."""
@@ -249,7 +210,7 @@ async def get(name: Name, body: GetRequest, request: Request) -> Response:
     desk = desk_of(request)
     desk.refuse_many(len(body.ids))
     there = await desk.on_collection(request, name, lambda found: found.store.get(body.ids))
-    return _answer({"object": "list", "data": [asdict(there[id_]) for id_ in body.ids if id_ in there], "next": None})
+    return answered({"object": "list", "data": [asdict(there[id_]) for id_ in body.ids if id_ in there], "next": None})
 
 
 @router.get("/v1/collections/{name}/records/{id:path}", response_model=Record, summary="One record")
@@ -257,7 +218,7 @@ async def record(name: Name, id: str, request: Request) -> Response:
     found = await desk_of(request).on_collection(request, name, lambda found: found.get(id))
     if found is None:
         raise NotFound(f"the collection {name} has no record of this id")
-    return _answer(asdict(found))
+    return answered(asdict(found))
 
 
 @router.delete("/v1/collections/{name}/records/{id:path}", response_model=DeletedRecords, summary="Delete one record")
@@ -284,28 +245,9 @@ async def scroll(name: Name, body: ScrollRequest, request: Request) -> Response:
     return await _page(desk_of(request), request, name, body.limit, body.after, body.filter)
 
 
-@router.post("/v1/collections/{name}/search", response_model=SearchResponse, summary="The records that answer a query best")
-async def search(name: Name, body: SearchRequest, request: Request) -> Response:
-    desk = desk_of(request)
-    if (body.query is None) == (body.vector is None):
-        raise WrongField("send either a query, or a vector", "query")
-    queries: Any = [body.query] if isinstance(body.query, str) else body.query
-    if body.vector is not None:
-        queries = np.asarray([body.vector], np.float32)
-    if len(queries) * body.k > MOST_HITS:
-        raise TooLarge(f"{len(queries):,} queries of {body.k:,} hits are more than {MOST_HITS:,} in all; send fewer at a time")
-    mode = body.mode or ("semantic" if body.vector is not None else None)
-    given = {"mode": mode, "min_score": body.min_score, "diversity": body.diversity, "highlight": body.highlight or None}
-    options: dict[str, Any] = {option: value for option, value in given.items() if value is not None}
-    found = await desk.on_collection(request, name, lambda found: found.search_all(queries, body.k, filter=body.filter, **options))
-    desk.count_searches(len(queries))
-    results = [{"hits": [asdict(hit) for hit in hits]} for hits in found]
-    return _answer({"object": "list", "collection": name, "results": results})
-
-
 async def _page(desk: Desk, request: Request, name: str, limit: int, after: str | None, filter: dict[str, Any] | None) -> Response:
     page = await desk.on_collection(request, name, lambda found: found.page(limit, after, filter))
-    return _answer({"object": "list", "data": [asdict(record) for record in page.records], "next": page.next})
+    return answered({"object": "list", "data": [asdict(record) for record in page.records], "next": page.next})
 
 
 async def _details(desk: Desk, request: Request, name: str) -> CollectionDetails:
@@ -353,5 +295,5 @@ def _model(name: str | None) -> str | None:
     return PurePath(name).name if name and PurePath(name).is_absolute() else name
 
 
-def _answer(body: dict[str, Any]) -> Response:
+def answered(body: dict[str, Any]) -> Response:
     return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")

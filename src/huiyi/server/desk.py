@@ -19,7 +19,7 @@ from huiyi.server.metrics import Metrics
 from huiyi.server.waiting import ClientGone, WaitingRoom
 from huiyi.serving import ScoredPairs, Served, Truncate
 from huiyi.types import Embedded, Kind
-from huiyi.workspace import Collection, Jobs, OpenCollections, load_adapter
+from huiyi.workspace import Collection, Jobs, OpenCollections, Writer, load_adapter
 
 MAX_STRAY_BYTES = 65_536
 T = TypeVar("T")
@@ -39,9 +39,16 @@ class Desk:
     """models: adapters come to the end of this list and leave it; the event loop alone changes it. max_inputs: in a request."""
 
     def __init__(
-        self, models: list[Served], room: WaitingRoom, metrics: Metrics, max_inputs: int, collections: OpenCollections, jobs: Jobs
+        self,
+        models: list[Served],
+        room: WaitingRoom,
+        metrics: Metrics,
+        max_inputs: int,
+        collections: OpenCollections,
+        jobs: Jobs,
+        writer: Writer | None = None,
     ) -> None:
-        self.collections, self.jobs = collections, jobs
+        self.collections, self.jobs, self.writer = collections, jobs, writer
         self.models, self.started = models, int(time())
         self.draining = False
         self._room, self._metrics, self._max_inputs = room, metrics, max_inputs

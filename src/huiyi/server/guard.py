@@ -19,7 +19,7 @@ from huiyi.server.auth import Scope as KeyScope
 from huiyi.server.failures import NotJson, TooSlow, WrongHost, WrongOrigin
 
 CHANGING = ("/v1/collections", "/v1/jobs")  # what is below may be read by all, and changed with a key that may do everything
-READING = re.compile(r"/v1/collections/[^/]+/(get|scroll|search|recommend)")  # bodies that only ask
+READING = re.compile(r"/v1/collections/[^/]+/(get|scroll|search|search/compare|answer|recommend)")  # bodies that only ask
 STREAMED = re.compile(r"/v1/collections/[^/]+/(records/jsonl|index)")  # bodies of any size, which their routes read as they come
 BODILESS = re.compile(r"/v1/jobs/[^/]+/cancel")
 STREAMS = frozenset({"application/x-ndjson", "application/jsonl", "application/octet-stream"})

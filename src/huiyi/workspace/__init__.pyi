@@ -5,9 +5,11 @@ from .answering import LearnedAnswers as LearnedAnswers
 from .answering import answer as answer
 from .answering import answer_in as answer_in
 from .answering import answer_learn as answer_learn
+from .answering import with_reply as with_reply
 from .calibrating import kept_calibration as kept_calibration
 from .checking import check_served as check_served
 from .citing import Reply as Reply
+from .citing import Writer as Writer
 from .citing import writer as writer
 from .classifying import FittedClassifier as FittedClassifier
 from .classifying import KnownClassifiers as KnownClassifiers
@@ -91,7 +93,9 @@ from .searching import Searched as Searched
 from .searching import queries_of as queries_of
 from .searching import search as search
 from .searching import search_compare as search_compare
+from .searching import search_compare_in as search_compare_in
 from .searching import search_in as search_in
+from .searching import unknown_fields as unknown_fields
 from .serving import load_adapter as load_adapter
 from .serving import serve as serve
 from .summaries import SummarizedFile as SummarizedFile

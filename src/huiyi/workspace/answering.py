@@ -1,40 +1,32 @@
 """Answers to questions: the record of a collection that answers one, with how sure that is, or none; told in words by a language model.
 
-What a collection learned (`answer_learn`) lies in its store, beside what `search` learned there. Without it the best match is the answer,
-and nobody knows how sure.
+What a collection learned (`answer_learn`) lies in its store, beside what `search` learned there. Without it what its model learned from
+the demo's questions stands in (`workspace.confidence`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from huiyi.collection import Collection
 from huiyi.errors import InvalidInput
 from huiyi.sources.tables import Format
 from huiyi.stores.store import Hit
-from huiyi.tasks.answering import evidence
-from huiyi.training.rejection import Rejection, learn
-from huiyi.workspace.citing import Reply, Writer
+from huiyi.training.rejection import learn
+from huiyi.workspace.citing import PASSAGES, Reply, Writer
+from huiyi.workspace.confidence import DEPTH, KEPT, answer_text, evidence_of, judged, learned, usual
 from huiyi.workspace.labelled import labelled_queries
 from huiyi.workspace.models import load as load_model
-from huiyi.workspace.searching import SLICE_QUERIES, Filtering, LoadNamed, opened
-
-KEPT = "answer"
-DEPTH = 10  # matches that are looked at for one question
-ANSWERS = ("answer", "reply", "response", "答案", "回答", "回复", "解答")
-
-Found = list[Hit]
+from huiyi.workspace.searching import Filtering, LoadNamed, opened, unknown_fields
 
 
 @dataclass(frozen=True)
 class Answered:
     """answer: None where nothing is sure enough to be one. hit: the best match. suggestions: the nearest other ones, best first.
 
-    confidence: how probable it is that `hit` answers the question; least: from where on it counts as an answer; None for both where nothing
-    was learned. reply: what a language model made of the passages.
+    confidence: how probable it is that `hit` answers the question; least: from where on it counts as an answer; None for both where nobody
+    knows. taught: whether that was learned from questions of this collection; else it is a default. passages: what speaks for an answer,
+    best first. reply: what a language model made of them. hint: why nothing may have been found.
     """
 
     name: str
@@ -44,7 +36,10 @@ class Answered:
     least: float | None
     hit: Hit | None
     suggestions: tuple[Hit, ...]
+    taught: bool = False
+    passages: tuple[str, ...] = ()
     reply: Reply | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,16 +91,20 @@ def answer_in(
     """The same of a collection that is open."""
     if k < 1:
         raise InvalidInput(f"k is the number of suggestions, 1 or more, not {k}")
-    rejection = learned(collection)
+    taught = learned(collection)
     hits = collection.search(question, max(DEPTH, k + 1), filter=filter)
     if not hits:
-        return Answered(collection.name, question, None, None, rejection.least if rejection else None, None, ())
+        least = taught.least if taught else None
+        hint = unknown_fields(collection, filter)
+        return Answered(collection.name, question, None, None, least, None, (), taught is not None, hint=hint)
     texts = [answer_text(hit, column) for hit in hits]
+    rejection = taught or usual(collection)
     confidence, is_answer = None, True
     if rejection:
-        scores = rejection.scores([_evidence(question, hits, texts)])
+        scores = rejection.scores([evidence_of(question, hits, texts)])
         confidence, is_answer = float(rejection.probability(scores)[0]), bool(scores[0] >= rejection.threshold)
     others = [hit for hit, text in zip(hits, texts, strict=True) if text != texts[0]]
+    passages = [text if text == hit.text else f"{hit.text}\n{text}" for hit, text in zip(hits, texts, strict=True)]
     made = Answered(
         name=collection.name,
         question=question,
@@ -114,11 +113,15 @@ def answer_in(
         least=rejection.least if rejection else None,
         hit=hits[0],
         suggestions=tuple(others[:k] if is_answer else hits[:k]),
+        taught=taught is not None,
+        passages=tuple(passages[:PASSAGES]) if is_answer else (),
     )
-    if writer is None or not is_answer:
-        return made
-    passages = [text if text == hit.text else f"{hit.text}\n{text}" for hit, text in zip(hits, texts, strict=True)]
-    return replace(made, reply=writer.reply(question, passages[: writer.passages]))
+    return with_reply(made, writer) if writer else made
+
+
+def with_reply(found: Answered, writer: Writer) -> Answered:
+    """With what a language model makes of the passages, where there is an answer. Unavailable."""
+    return replace(found, reply=writer.reply(found.question, found.passages[: writer.passages])) if found.answer is not None else found
 
 
 def answer_learn(
@@ -150,43 +153,3 @@ def answer_learn(
         collection.store.keep(KEPT, rejection.to_json())
         answerable = sum(bool(ids) for ids in wanted.values())
     return LearnedAnswers(name, len(wanted), answerable, int(right.sum()), precision, rejection.least, rejection.answered, rejection.right)
-
-
-def judged(
-    collection: Collection,
-    wanted: Mapping[str, set[str]],
-    column: str | None = None,
-    report: Callable[[int, int], object] = lambda done, all_: None,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Evidence [n, e] for the best match of each question, and whether it is right [n]. wanted: what answers each, by ids."""
-    rows, right = [], []
-    questions = list(wanted)
-    for start in range(0, len(questions), SLICE_QUERIES):
-        some = questions[start : start + SLICE_QUERIES]
-        for question, hits in zip(some, collection.search_all(some, DEPTH), strict=True):
-            texts = [answer_text(hit, column) for hit in hits]
-            rows.append(_evidence(question, hits, texts))
-            right.append(any(hit.id in wanted[question] and text == texts[0] for hit, text in zip(hits, texts, strict=True)))
-        report(len(rows), len(questions))
-    return np.array(rows), np.array(right, np.int64)
-
-
-def learned(collection: Collection) -> Rejection | None:
-    """What `answer_learn` kept for the vectors that are there now."""
-    kept = collection.store.kept(KEPT)
-    rejection = Rejection.from_json(kept, collection.name) if kept else None
-    return rejection if rejection and rejection.space == collection.facts.space else None
-
-
-def answer_text(hit: Hit, column: str | None = None) -> str:
-    """What a record answers. InvalidInput for a column that is named and not there."""
-    if column is not None:
-        if hit.metadata.get(column) is None:
-            raise InvalidInput(f"the record {hit.id} has no {column!r}; it has: {', '.join(hit.metadata) or 'no metadata'}")
-        return str(hit.metadata[column])
-    return next((str(hit.metadata[name]) for name in ANSWERS if hit.metadata.get(name)), hit.text)
-
-
-def _evidence(question: str, hits: Sequence[Hit], answers: Sequence[str]) -> np.ndarray[Any, Any]:
-    cosines = [hit.score if hit.cosine is None else hit.cosine for hit in hits]
-    return evidence(question, [hit.text for hit in hits], cosines, answers)

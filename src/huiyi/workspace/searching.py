@@ -13,12 +13,14 @@ from huiyi.errors import InvalidInput
 from huiyi.model import Model
 from huiyi.sources.readers import as_text
 from huiyi.sources.tables import Format, open_table
+from huiyi.stores.filters import fields, parse
 from huiyi.stores.store import Hit as Hit
 from huiyi.workspace.collections import existing_store
 from huiyi.workspace.models import load as load_model
 from huiyi.workspace.texts import Progress
 
 SLICE_QUERIES = 32
+FIRST_RECORDS = 100  # that are looked at for the fields there are
 
 MinScore = float | Literal["tuned"] | None
 LoadNamed = Callable[[str | None], Model]  # of a name, None for the default model
@@ -27,23 +29,28 @@ Filtering = Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Searched:
-    """hits: for each of `queries` its own, best first. seconds: without opening the collection and loading the model."""
+    """hits: for each of `queries` its own, best first. seconds: without opening the collection and loading the model.
+
+    hint: why nothing may have been found for one of them, None where nothing explains it.
+    """
 
     name: str
     mode: str
     queries: tuple[str, ...]
     hits: list[list[Hit]]
     seconds: float
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
 class ComparedSearch:
-    """The same queries by words and by meaning."""
+    """The same queries by words and by meaning. hint: as in `Searched`."""
 
     name: str
     queries: tuple[str, ...]
     keyword: list[list[Hit]]
     semantic: list[list[Hit]]
+    hint: str | None = None
 
 
 def search(
@@ -118,7 +125,8 @@ def search_in(
         )
         seconds = max(monotonic() - began, 1e-9)
         report(Progress(len(asked), len(hits), len(hits) / seconds, 0.0, (len(asked) - len(hits)) * seconds / len(hits)))
-    return Searched(collection.name, mode, tuple(asked), hits, monotonic() - began)
+    hint = None if all(hits) else unknown_fields(collection, filter)
+    return Searched(collection.name, mode, tuple(asked), hits, monotonic() - began, hint)
 
 
 def search_compare(
@@ -132,9 +140,26 @@ def search_compare(
 ) -> ComparedSearch:
     """What words find and what meaning finds, for each query."""
     with opened(name, home, load) as collection:
-        words = search_in(collection, queries, k=k, mode="keyword", filter=filter)
-        meaning = search_in(collection, queries, k=k, mode="semantic", filter=filter)
-    return ComparedSearch(name, words.queries, words.hits, meaning.hits)
+        return search_compare_in(collection, queries, k=k, filter=filter)
+
+
+def search_compare_in(
+    collection: Collection, queries: Sequence[str], *, k: int = 10, filter: Filtering = None, highlight: bool = True
+) -> ComparedSearch:
+    """The same of a collection that is open."""
+    words = search_in(collection, queries, k=k, mode="keyword", filter=filter, highlight=highlight)
+    meaning = search_in(collection, queries, k=k, mode="semantic", filter=filter, highlight=highlight)
+    return ComparedSearch(collection.name, words.queries, words.hits, meaning.hits, meaning.hint)
+
+
+def unknown_fields(collection: Collection, filter: Filtering) -> str | None:
+    """A sentence where the filter names fields that no record has; None where it names none."""
+    unknown = sorted(field for field in fields(parse(filter)) if not collection.count({field: {"$exists": True}}))
+    if not unknown:
+        return None
+    there = sorted({field for record in collection.page(FIRST_RECORDS).records for field in record.metadata})
+    named = ", ".join(map(repr, unknown))
+    return f"no record of {collection.name} has {named}, which the filter asks for; it has: {', '.join(there) or 'no metadata'}"
 
 
 def queries_of(
