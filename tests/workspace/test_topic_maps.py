@@ -4,6 +4,7 @@ import csv
 import json
 from datetime import date
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Login trouble is younger than all else; one row has no text."""
     random = np.random.default_rng(3)
     lines = []
@@ -34,15 +35,20 @@ def folder(tmp_path: Path) -> Path:
             lines.append({"text": " ".join(random.choice(words.split(), 4, replace=False)) + f" {n}", "when": day, "topic": kind})
     lines.append({"text": " ", "when": "", "topic": ""})
     lines.append(lines[0])
-    source = tmp_path / "in.jsonl"
+    out = tmp_path_factory.mktemp("searched")
+    source = out / "in.jsonl"
     source.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
-    out = tmp_path / "out"
-    out.mkdir()
     cluster_file(
         source, lambda: Model(FakeEncoder(), "fake"), save=out / "topics.npz", map_folder=out / FOLDER, date="when", outliers=False,
         truncate="none",
     )  # fmt: skip
-    return out / FOLDER
+    return out
+
+
+@pytest.fixture
+def folder(searched: Path, tmp_path: Path) -> Path:
+    """Of a map that may be changed."""
+    return Path(copytree(searched, tmp_path / "out")) / FOLDER
 
 
 @pytest.fixture
