@@ -32,7 +32,7 @@ def run(env: dict[str, str], *options: str) -> str:
 
 def test_it_prints_what_every_job_found(env: dict[str, str]) -> None:
     printed = run(env)
-    for title in ("Search", "Answers", "Topics", "Repeats", "Sorting"):
+    for title in ("Search", "Answers", "Similarity", "Topics", "Repeats", "Sorting"):
         assert re.search(rf"^{title}.*\(.*\d s\)$", printed, re.MULTILINE), title
     assert "560 texts embedded" in printed
     assert "? 我昨天买的耳机还没发货" in printed

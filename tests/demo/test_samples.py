@@ -37,6 +37,14 @@ def test_messages_are_many_in_ten_languages_over_a_quarter() -> None:
     assert min(categories.values()) >= 20
 
 
+def test_labelled_pairs_are_of_both_kinds_and_none_is_a_text_with_itself() -> None:
+    pairs = samples.pairs()
+    assert len(pairs) >= 300
+    assert 0.45 < sum(pair.label for pair in pairs) / len(pairs) < 0.55
+    assert len({(pair.sentence1, pair.sentence2) for pair in pairs}) == len(pairs)
+    assert all(pair.sentence1 != pair.sentence2 for pair in pairs)
+
+
 def test_ids_and_texts_are_there_once() -> None:
     for ids in ([m.id for m in samples.messages()], [e.id for e in samples.faq()], [q.question for q in samples.questions()]):
         assert len(set(ids)) == len(ids)

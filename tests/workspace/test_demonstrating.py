@@ -60,6 +60,17 @@ def test_it_answers_what_it_is_sure_of_and_is_mostly_right(first: Demo) -> None:
     assert [one.nearest for one in first.answers.examples] == ["忘记登录密码怎么办", "订单超过48小时未发货怎么办"]
 
 
+def test_a_line_is_learned_from_its_own_pairs_and_found_by_similarity(first: Demo, home: Path, model: Model) -> None:
+    assert first.line.pairs == len(samples.pairs())
+    assert first.line.right > 1.2 * max(first.line.same, first.line.pairs - first.line.same)
+    alike, different = first.line.examples
+    assert alike.probability > 0.5 > different.probability
+    kept = workspace.kept_calibration(model)
+    assert kept == home / "calibrations" / "demo.json"
+    matrix = workspace.similarity(["花呗怎么还款", "怎么还花呗"], lambda: model, calibrated=kept)
+    assert matrix.threshold == pytest.approx(first.line.threshold, abs=1e-4)
+
+
 def test_the_topic_of_the_last_weeks_is_found_and_rises(first: Demo) -> None:
     new = first.topics.topics[first.topics.new]
     assert first.topics.inside >= 0.4 * first.topics.planted

@@ -81,6 +81,13 @@ def _print(found: "Demo") -> None:
     for one in answers.examples:
         echo(f"  {_cell(one.question, 24)}  {one.confidence:.2f}  {'answered' if one.answered else 'handed on'}: {one.nearest}")
 
+    learned = found.line
+    _title("Similarity: do two texts mean the same?", f"learned from {learned.pairs} labelled pairs in {learned.seconds:.1f} s")
+    right = _share(learned.right, learned.pairs)
+    echo(f"  {right} of the pairs judged rightly by what the others say; the same from a cosine of {learned.threshold:.2f} on")
+    for two in learned.examples:
+        echo(f"  {two.score:.2f}  {100 * two.probability:3.0f} % the same: {_cell(two.one, 24)}  {two.other}")
+
     _title(f"Topics: {len(topics.topics)}, found without being told any", f"{topics.seconds:.1f} s")
     new = topics.topics[topics.new]
     growing = sorted((one for one in topics.topics if one is not new), key=lambda one: -one.rows)[: TOPICS - 1]

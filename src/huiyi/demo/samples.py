@@ -105,5 +105,31 @@ def planted() -> Planted:
     )
 
 
+@dataclass(frozen=True)
+class Pair:
+    """label: 1 where both mean the same."""
+
+    sentence1: str
+    sentence2: str
+    label: int
+
+
+def pairs() -> list[Pair]:
+    """A test question with the FAQ's own words for it and with the next entry of its language; planted repeats and traps."""
+    entries, text = faq(), {message.id: message.text for message in messages()}
+    place = {entry.id: at for at, entry in enumerate(entries)}
+    found = []
+    for asked in questions():
+        if asked.id == UNANSWERED:
+            continue
+        own = entries[place[asked.id]]
+        others = [entry for entry in entries if entry.lang == own.lang]
+        next_one = others[(others.index(own) + 1) % len(others)]
+        found += [Pair(asked.question, own.question, 1), Pair(asked.question, next_one.question, 0)]
+    known = planted()
+    found += [Pair(text[one], text[other], 1) for one, other in known.repeats]
+    return found + [Pair(text[one], text[other], 0) for one, other, _ in known.apart]
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -1,7 +1,7 @@
 """The demo: a shop's messages and its FAQ put through every job, and what each job found.
 
-It makes two collections, a classifier and the folder HOME/demo, nothing else. What was found is kept there: with the same model, a second
-run embeds nothing and looks it up. What was planted in the texts says how much of it a job found; no job is told of it.
+It makes two collections, a classifier, a calibration and the folder HOME/demo, nothing else. What was found is kept there: with the same
+model, a second run embeds nothing and looks it up. What was planted in the texts says how much of it a job found; no job is told of it.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from huiyi.demo import samples
 from huiyi.errors import InvalidInput
 from huiyi.model import Model
 from huiyi.sources.outputs import replacing, write_table
+from huiyi.training.calibration import fit, fold_of, judge_by_folds
 from huiyi.workspace.answering import answer, answer_learn
 from huiyi.workspace.classifying import classify_fit, classify_predict, classify_texts
 from huiyi.workspace.clustering import cluster_file
@@ -36,6 +37,7 @@ ALIKE = (
 )
 SHOWN = 3
 ASKED = "密码忘了怎么办"
+ALIKE_TEXTS = (("花呗逾期了会怎么样", "花呗没按时还会有什么后果"), ("Where is my parcel?", "How do I change my password?"))
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,28 @@ class AnsweredFaq:
     examples: tuple[AnsweredQuestion, ...]
     seconds: float
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class ComparedTexts:
+    """probability: that they mean the same."""
+
+    one: str
+    other: str
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class LearnedLine:
+    """What cosines mean, learned from `pairs` that are labelled, `same` of them 1. right: of all, judged by folds. threshold: a cosine."""
+
+    pairs: int
+    same: int
+    right: int
+    threshold: float
+    examples: tuple[ComparedTexts, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -175,6 +199,7 @@ class Demo:
     gathered: Gathered
     faq: SearchedFaq
     answers: AnsweredFaq
+    line: LearnedLine
     topics: FoundTopics
     repeats: FoundRepeats
     intents: SortedMessages
@@ -207,6 +232,7 @@ def demo(
         say("asking the FAQ")
         found = _ask(faq)
     answers = _answer(model)
+    line = _line(model, folder)
     source = _source(folder, contents, gathered.unread)
     ids = [id_ for id_, metadata in zip(contents.ids, contents.metadata, strict=True) if metadata["lang"] not in gathered.unread]
     say("looking for topics")
@@ -215,7 +241,7 @@ def demo(
     repeats = _repeats(source, ids, folder, model)
     say("learning labels")
     intents = _sort(source, folder, model)
-    made = Demo(gathered, found, answers, topics, repeats, intents, False, str(folder))
+    made = Demo(gathered, found, answers, line, topics, repeats, intents, False, str(folder))
     with replacing(folder / "found.json") as partial:
         partial.write_text(json.dumps({"key": key, **asdict(made)}, ensure_ascii=False), "utf-8")
     return made
@@ -282,6 +308,36 @@ def _answer(model: Model) -> AnsweredFaq:
             sure = made.answer is not None
             examples.append(AnsweredQuestion(question, made.hit.text, round(made.confidence or 0.0, 4), sure))
     return AnsweredFaq(learned.questions, learned.answered, learned.right, tuple(examples), monotonic() - began)
+
+
+def _line(model: Model, folder: Path) -> LearnedLine:
+    """From which cosine on two texts mean the same, kept where `similarity` finds it."""
+    began = monotonic()
+    pairs = samples.pairs()
+    write_table(folder / "pairs.tsv", ("sentence1", "sentence2", "label"), (asdict(pair) for pair in pairs))
+    labels = np.array([pair.label for pair in pairs])
+    scores = _cosines(model, [(pair.sentence1, pair.sentence2) for pair in pairs])
+    folds = [fold_of(pair.sentence1) for pair in pairs]
+    learned = fit(scores, labels, about={"model": model.name, "space": model.encoder.space, "learned_from": "demo"})
+    shelf = settings.home() / "calibrations"
+    shelf.mkdir(parents=True, exist_ok=True)
+    with replacing(shelf / "demo.json") as partial:
+        partial.write_text(learned.to_json(), "utf-8")
+    shown = _cosines(model, ALIKE_TEXTS)
+    examples = zip(ALIKE_TEXTS, shown.tolist(), learned.probability(shown).tolist(), strict=True)
+    return LearnedLine(
+        pairs=len(pairs),
+        same=int(labels.sum()),
+        right=int((judge_by_folds(scores, labels, folds).predicted == labels).sum()),
+        threshold=round(learned.threshold, 4),
+        examples=tuple(ComparedTexts(*texts, round(score, 4), round(probability, 4)) for texts, score, probability in examples),
+        seconds=monotonic() - began,
+    )
+
+
+def _cosines(model: Model, pairs: Sequence[tuple[str, str]]) -> Any:
+    vectors = model.encoder.embed([text for pair in pairs for text in pair]).vectors.astype(np.float64)
+    return (vectors[::2] * vectors[1::2]).sum(axis=1)
 
 
 def _source(folder: Path, contents: Contents, unread: Sequence[str]) -> str | Path:
@@ -409,6 +465,7 @@ def _demo(found: dict[str, Any]) -> Demo:
         gathered=Gathered(**{**found["gathered"], "unread": tuple(found["gathered"]["unread"])}),
         faq=SearchedFaq(**{**faq, "hits": tuple(FoundEntry(**hit) for hit in faq["hits"])}),
         answers=AnsweredFaq(**{**found["answers"], "examples": tuple(AnsweredQuestion(**one) for one in found["answers"]["examples"])}),
+        line=LearnedLine(**{**found["line"], "examples": tuple(ComparedTexts(**one) for one in found["line"]["examples"])}),
         topics=FoundTopics(
             **{
                 **topics,
