@@ -19,11 +19,11 @@ EOS = 1
 LIMIT_S = 60.0  # no test waits longer for one thing
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
+def until(condition: Callable[[], bool], limit_s: float = LIMIT_S, pause_s: float = 0.002) -> None:
+    end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
+        time.sleep(pause_s)
 
 
 def in_thread(work: Callable[..., object], *arguments: Any, **options: Any) -> Future[Any]:

@@ -75,6 +75,10 @@ def post(url: str, path: str = "/v1/embeddings", headers: dict[str, str] | None 
     return httpx.post(url + path, content=json.dumps(body), headers=JSON | (headers or {}), timeout=30, trust_env=False)
 
 
+def get(url: str, path: str) -> httpx.Response:
+    return httpx.get(url + path, timeout=30, trust_env=False)
+
+
 def raw(url: str, sent: bytes) -> socket.socket:
     """A connection with some bytes sent; nothing is read."""
     host, port = url.removeprefix("http://").split(":")

@@ -1,10 +1,5 @@
 """A collection to try pages of long work on: five kinds of messages with dates and labels, twins, a trap for the guard, and markup."""
 
-import json
-from pathlib import Path
-
-from huiyi import workspace
-
 KINDS = {
     "refund": ("I want a refund for order {n}", "my money was not returned for order {n}", "退款什么时候到账,订单 {n}"),
     "delivery": ("where is my parcel {n}", "the courier lost parcel {n}", "快递 {n} 还没到"),
@@ -26,10 +21,3 @@ def rows() -> list[dict[str, str]]:
     found.append({"id": "twin", "text": found[0]["text"].upper(), "label": "refund", "when": "2026-02-02"})
     found.append({"id": "bare", "text": "my parcel is still not here", "label": "", "when": "2026-03-03"})
     return found
-
-
-def collection(home: Path, name: str = "tickets") -> None:
-    source = home / f"{name}.jsonl"
-    source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows()), "utf-8")
-    with workspace.load("starter", "fp32") as model:
-        workspace.index(name, source, lambda name: model, home=home)

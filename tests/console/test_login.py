@@ -1,39 +1,29 @@
 """The console of a server with a key, in a browser and past one."""
 
-from collections.abc import Iterator
-
 import httpx
-import pytest
 from playwright.sync_api import expect
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from live_server import client, command
-from looks import assert_accessible
+from live_server import client
+from looks import KEY, assert_accessible, log_in, reloaded, settled
 
-KEY = "open-sesame-open-sesame"
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
-
-
-@pytest.fixture(scope="module")
-def locked(home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("log")
-    with command(home, "--model", "starter", "--precision", "fp32", log=log, HUIYI_API_KEY=KEY) as (_, url):
-        yield url
 
 
 def test_somebody_logs_in_once_and_out_again(visit, locked: str) -> None:
     page = visit("/similarity", at=locked)
     expect(page.locator("h1")).to_have_text("huiyi: log in")
     assert_accessible(page)
-    page.get_by_label("API key").fill(KEY)
-    page.keyboard.press("Enter")
+    expect(page.get_by_label("API key")).to_be_focused()
+    log_in(page)
     expect(page.locator("h1")).to_have_text("Similarity")
-    page.reload()
+    reloaded(page)
     expect(page.locator("h1")).to_have_text("Similarity")
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login**")
     page.goto(locked + "/data")
+    settled(page)
     expect(page.get_by_label("API key")).to_be_visible()
 
 

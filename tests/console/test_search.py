@@ -1,36 +1,16 @@
 """The page Search, as somebody uses it."""
 
-import json
-
 import pytest
 from playwright.sync_api import expect
 
-from huiyi import workspace
-from looks import assert_accessible, assert_fits
+from looks import assert_accessible, assert_fits, reloaded
 
-ROWS = [
-    {"id": "1", "text": "退款还没有到账 <script>alert(1)</script>", "channel": "app", "price": 12},
-    {"id": "2", "text": "I forgot my password", "channel": "email", "price": 3},
-    {"id": "3", "text": "My parcel has not arrived", "channel": "app", "price": 7},
-    {"id": "4", "text": "Where is my refund? I sent the shoes back", "channel": "email", "price": 40},
-]
-BUTTON = {"en": "Search", "zh": "搜索"}
 ASK = {"en": "What are you looking for?", "zh": "想找什么?"}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("home")
-    source = folder / "messages.jsonl"
-    source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS), "utf-8")
-    with workspace.load("starter", "fp32") as model:
-        workspace.index("messages", source, lambda name: model, home=folder)
-    return folder
 
 
 @pytest.mark.parametrize(("language", "size"), [("en", "desk"), ("zh", "phone")])
 def test_a_question_finds_records_and_says_why_and_a_reload_brings_them_back(visit, language: str, size: str) -> None:
-    page = visit("/search", language, size)
+    page = visit("/search?collection=messages", language, size)
     page.get_by_label(ASK[language]).fill("退款")
     page.keyboard.press("Enter")
     first = page.locator("[data-hit]").first
@@ -39,7 +19,7 @@ def test_a_question_finds_records_and_says_why_and_a_reload_brings_them_back(vis
     first.get_by_text({"en": "Why this one?", "zh": "为什么是它?"}[language]).click()
     expect(first).to_contain_text("BM25")
     assert_fits(page)
-    page.reload()
+    reloaded(page)
     expect(first).to_contain_text("退款还没有到账")
     assert page.url.count("q=") == 1
 
@@ -54,7 +34,7 @@ def test_words_stand_beside_meaning(visit) -> None:
 
 
 def test_filters_narrow_and_are_in_the_address(visit) -> None:
-    page = visit('/search?q=shoes&filter={"channel":{"$in":["email"]},"price":{"$lt":10}}')
+    page = visit('/search?collection=messages&q=shoes&filter={"channel":{"$in":["email"]},"price":{"$lt":10}}')
     expect(page.locator("[data-hit]")).to_have_count(1)
     expect(page.locator("[data-hit]")).to_contain_text("password")
     page.get_by_label("Filter as JSON").fill("{wrong")
@@ -64,7 +44,7 @@ def test_filters_narrow_and_are_in_the_address(visit) -> None:
 
 
 def test_a_search_works_by_keyboard_alone(visit) -> None:
-    page = visit("/search")
+    page = visit("/search?collection=messages")
     page.keyboard.press("Tab")
     expect(page.locator(":focus")).to_have_text("Skip to the content")
     page.keyboard.press("Enter")
@@ -72,4 +52,4 @@ def test_a_search_works_by_keyboard_alone(visit) -> None:
     page.keyboard.type("password")
     page.keyboard.press("Enter")
     expect(page.locator("[data-hit]").first).to_contain_text("password")
-    assert page.locator(":focus").count() == 1
+    expect(page.locator(":focus")).to_have_count(1)

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from looks import assert_accessible, assert_fits
+from looks import assert_accessible, assert_fits, reloaded
 
 LABELS = {"en": ("First text", "Second text", "Compare"), "zh": ("第一段", "第二段", "比较")}
 
@@ -22,9 +22,9 @@ def test_two_texts_get_a_score_and_what_differs_and_a_reload_brings_them_back(vi
     expect(page.locator("main")).to_contain_text("花呗 / 借呗")
     expect(page.locator(".figure").first).to_have_text(re.compile(r"0\.\d{3}"))
     assert_fits(page)
-    page.reload()
+    reloaded(page)
     expect(verdict).to_have_attribute("data-verdict", "apart")
-    assert page.get_by_label(first).input_value() == "花呗逾期了会怎么样? <script>alert(1)</script>"
+    expect(page.get_by_label(first)).to_have_value("花呗逾期了会怎么样? <script>alert(1)</script>")
 
 
 def test_a_list_becomes_a_table_of_every_two(visit) -> None:

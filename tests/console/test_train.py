@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from looks import assert_accessible, assert_fits
+from looks import assert_accessible, assert_fits, reloaded
 from tickets import rows
 
 TRAINING_MS = 600_000  # torch starts, a small adapter learns
@@ -42,7 +42,7 @@ def test_an_adapter_is_learned_compared_with_its_base_and_served(visit, tmp_path
     expect(run.get_by_role("button", name="Serve it")).to_be_visible(timeout=TRAINING_MS)
     expect(run).to_contain_text("zero-shot")
     expect(run.locator(".js-plotly-plot svg").first).to_be_visible()
-    page.reload()
+    reloaded(page)
     run.get_by_role("button", name="Serve it").click()
     expect(run.locator("[data-served]")).to_be_visible(timeout=TRAINING_MS)
     assert_fits(page)

@@ -7,7 +7,7 @@ from nicegui import ui
 
 from huiyi import workspace
 from huiyi.console.frame import Page, View, Words, heading
-from huiyi.console.work import Watch, collection_names, fields_of, figure, jobs_of, no_collections, submit
+from huiyi.console.work import Watch, begun_with, collection_sizes, fields_of, figure, jobs_of, no_collections, submit
 from huiyi.errors import InvalidInput
 from huiyi.workspace import Collection
 from huiyi.workspace.classifying import LABEL_COLUMNS, ShownClassifier, Sorted, classify_show, classify_texts
@@ -22,17 +22,18 @@ SUGGESTED = 8
 class ClassifyPage:
     """Which classifier, the work, and what it is worth."""
 
-    def __init__(self, view: View, names: list[str]) -> None:
-        self.view, t = view, view.t
+    def __init__(self, view: View, sizes: dict[str, int]) -> None:
+        self.view, t, chosen = view, view.t, begun_with(view, sizes)
         self.known: list[str] = []
+        self.tried = view.query.get("text", "")
         self.kept = ui.element("div")
         with ui.element("details").classes("card").props("open") as self.form:
             Words("summary", t("learn")).classes("strong")
             with ui.element("div").classes("line"):
-                self.source = ui.select(names, value=names[0], label=t("collection")).props("outlined dense").classes("fill")
+                self.source = ui.select(list(sizes), value=chosen, label=t("collection")).props("outlined dense").classes("fill")
                 self.source.on_value_change(view.handler(self.choose))
                 self.label = ui.select([], label=t("label")).props("outlined dense").classes("fill")
-                self.name = ui.input(t("name"), value=names[0]).props("outlined dense maxlength=64").classes("fill")
+                self.name = ui.input(t("name"), value=chosen).props("outlined dense maxlength=64").classes("fill")
             with ui.element("div").classes("line"):
                 self.precision = (
                     ui.number(t("precision"), value=95, min=50, max=99.9, step=1, suffix="%").props("outlined dense").classes("fill")
@@ -110,9 +111,7 @@ class Worth:
         with ui.element("section").classes("card stack"):
             heading(t("try"))
             with ui.element("div").classes("line"):
-                self.text = (
-                    ui.textarea(t("text"), value=view.query.get("text", "")).props("outlined autogrow maxlength=20000").classes("fill")
-                )
+                self.text = ui.textarea(t("text"), value=self.page.tried).props("outlined autogrow maxlength=20000").classes("fill")
                 ui.button(t("sort"), icon="send", on_click=view.handler(self.sort)).props("unelevated")
             self.sorted = ui.element("div").classes("stack tight").props("aria-live=polite")
         with ui.element("section").classes("card stack"):
@@ -207,7 +206,7 @@ class Worth:
             self.count = 0
 
     async def sort(self) -> None:
-        text = str(self.text.value or "")
+        text = self.page.tried = str(self.text.value or "")
         served = self.view.services.models
         found = await self.view.run(sorted_by_first, self.shown.name, [text], served)
         self.view.remember(text=text[:500])
@@ -300,12 +299,12 @@ def percent(share: float) -> str:
 
 
 async def build(view: View) -> None:
-    names = await collection_names(view)
-    if not names:
+    sizes = await collection_sizes(view)
+    if not sizes:
         no_collections(view)
         return
-    page = ClassifyPage(view, names)
-    view.client.on_connect(view.handler(page.start))
+    page = ClassifyPage(view, sizes)
+    view.begin(page.start)
 
 
 PAGE = Page("classify", "/classify", "category", build)

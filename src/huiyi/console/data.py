@@ -160,15 +160,19 @@ class Shelf:
             with ui.element("div").classes("line tight"):
                 if not info.problem:
                     link_button(t("search"), f"/search?collection={info.name}", "search").props("flat dense")
-                    ui.button(t("check"), icon="health_and_safety", on_click=handler(self.check, info)).props("flat dense")
+                    check = ui.button(t("check"), icon="health_and_safety").props("flat dense")
                 if self.view.may_change:
                     if not info.problem:
                         ui.button(t("reindex"), icon="autorenew", on_click=handler(self.ask_reindex, info)).props("flat dense")
                     ui.button(t("delete"), icon="delete", on_click=handler(self.ask_delete, info)).props("flat dense color=negative")
+            if not info.problem:
+                health = ui.label("").classes("good text").props("role=status")
+                check.on_click(handler(self.check, info, health))
 
-    async def check(self, info: CollectionInfo) -> None:
+    async def check(self, info: CollectionInfo, health: ui.label) -> None:
+        health.set_text("")
         checked = await self.view.run(workspace.collection_check, info.name)
-        ui.notify(self.t("healthy", name=checked.name, count=f"{checked.records:,}"), type="positive")
+        health.set_text(self.t("healthy", name=checked.name, count=f"{checked.records:,}"))
 
     async def ask_delete(self, info: CollectionInfo) -> None:
         question = self.t("delete_question", name=info.name, count="?" if info.records is None else f"{info.records:,}")

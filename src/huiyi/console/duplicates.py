@@ -8,7 +8,7 @@ from typing import Any, Literal
 from nicegui import ui
 
 from huiyi.console.frame import Page, View, heading, menu
-from huiyi.console.work import Watch, collection_names, download, earlier_jobs, figure, jobs_of, no_collections, submit
+from huiyi.console.work import Watch, begun_with, collection_sizes, download, earlier_jobs, figure, jobs_of, no_collections, submit
 from huiyi.workspace.jobfile import Job
 from huiyi.workspace.jobs import Jobs
 from huiyi.workspace.repeats import FOLDER, Choice, FoundRepeats, RepeatGroup, RepeatsView, Twin, open_repeats
@@ -32,11 +32,10 @@ def opened(jobs: Jobs, id: str) -> FoundRepeats:
 class DuplicatesPage:
     """What to look at, the work, and what was found."""
 
-    def __init__(self, view: View, names: list[str]) -> None:
-        self.view, t = view, view.t
-        chosen = view.query.get("collection", "")
+    def __init__(self, view: View, sizes: dict[str, int]) -> None:
+        self.view, t, chosen = view, view.t, begun_with(view, sizes)
         with ui.element("div").classes("card line"):
-            self.source = ui.select(names, value=chosen if chosen in names else names[0], label=t("collection")).props("outlined dense")
+            self.source = ui.select(list(sizes), value=chosen, label=t("collection")).props("outlined dense")
             self.source.classes("fill").on_value_change(lambda change: view.remember(collection=change.value))
             ui.button(t("find"), icon="content_copy", on_click=view.handler(self.find)).props("unelevated")
         self.watch = Watch(view, self.done)
@@ -226,12 +225,12 @@ def _threshold(asked: str, found: FoundRepeats) -> float:
 
 
 async def build(view: View) -> None:
-    names = await collection_names(view)
-    if not names:
+    sizes = await collection_sizes(view)
+    if not sizes:
         no_collections(view)
         return
-    page = DuplicatesPage(view, names)
-    view.client.on_connect(view.handler(page.start))
+    page = DuplicatesPage(view, sizes)
+    view.begin(page.start)
 
 
 PAGE = Page("duplicates", "/duplicates", "content_copy", build)

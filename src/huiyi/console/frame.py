@@ -31,6 +31,7 @@ T = TypeVar("T")
 Theme = Literal["auto", "light", "dark"]
 THEMES: dict[Theme, tuple[bool | None, str]] = {"auto": (None, "contrast"), "light": (False, "light_mode"), "dark": (True, "dark_mode")}
 RECONNECT_S = 15.0
+BUILD_S = 60.0  # for a page to be made, on a machine that has much else to do
 log = logging.getLogger("huiyi.console")
 threads = ThreadPoolExecutor(16, thread_name_prefix="huiyi-console")
 
@@ -67,6 +68,13 @@ class View:
         self.client = ui.context.client
         self._shown = dict(self.query)
         self._problems: ui.element | None = None
+        self._main: ui.element | None = None
+        self._first: Callable[[], Any] = lambda: None
+        self._has_started, self._ready = False, asyncio.Event()
+
+    def begin(self, work: Callable[[], Any]) -> None:
+        """`work`, once the page is in the browser; whatever the visitor does meanwhile waits for it."""
+        self._first = work
 
     async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """`work` in a thread: whatever reads files, waits or computes. Raises what it raises."""
@@ -81,8 +89,11 @@ class View:
         address = self.page.path + (f"?{urlencode(self._shown)}" if self._shown else "")
         self.client.run_javascript(f"history.replaceState(history.state, '', {json.dumps(address)})")
 
-    def handler(self, work: Callable[..., Any], *args: Any) -> Callable[[], Coroutine[Any, Any, None]]:
-        """For events: `work(*args)`, whose errors become sentences on the page; while it runs, a second event does nothing."""
+    def handler(self, work: Callable[..., Any], *args: Any, timed: bool = False) -> Callable[[], Coroutine[Any, Any, None]]:
+        """For events: `work(*args)`, whose errors become sentences on the page; while it runs, a second event does nothing.
+
+        timed: for timers, which take no sentence off the page.
+        """
         running = False
 
         async def handle() -> None:
@@ -91,7 +102,9 @@ class View:
                 return
             running = True
             try:
-                self.clear_problem()
+                await self._ready.wait()
+                if not timed:
+                    self.clear_problem()
                 await _awaited(work(*args))
             except Exception as error:  # noqa: BLE001  whatever it is, the visitor is told
                 self.fail(error)
@@ -125,7 +138,8 @@ class View:
         """The whole page: frame and content."""
         _furniture(self)
         ui.page_title(f"{self.t('title')} · {self.t('brand')}")
-        with ui.element("div").classes("stack").props('id="content" tabindex="-1"') as main:
+        with ui.element("div").classes("stack").props('id="content" tabindex="-1" aria-busy="true"') as main:
+            self._main = main
             with ui.element("div").classes("stack tight"):
                 heading(self.t("title"), 1)
                 ui.label(self.t("about")).classes("quiet")
@@ -139,6 +153,20 @@ class View:
             with main:
                 self.fail(error)
                 link_button(self.t("reload"), self.page.path, "refresh")
+        self.client.on_connect(self._start)
+
+    async def _start(self) -> None:
+        """At the first connection only: a browser that was away for a moment finds the page as it left it."""
+        if self._has_started:
+            return
+        self._has_started = True
+        try:
+            await _awaited(self._first())
+        except Exception as error:  # noqa: BLE001  told on the page
+            self.fail(error)
+        self._ready.set()
+        if self._main is not None:
+            self._main.props(remove="aria-busy")
 
 
 @dataclass(frozen=True)
@@ -164,7 +192,7 @@ class _Route(ui.page):
 def mount(shell: Any, secret: str, services: Services, pages: Sequence[Page]) -> frozenset[str]:
     """Routes of all pages in `shell`; their paths."""
     for page in pages:
-        _Route(page.path)(_builder(page, pages, services))
+        _Route(page.path, response_timeout=BUILD_S)(_builder(page, pages, services))
     _Route("/{path:path}")(_lost(pages, services))
     app.on_page_exception(_broken)
     app.config.quasar_config["loadingBar"]["skipHijack"] = True  # a bar without a name over every upload

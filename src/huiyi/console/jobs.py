@@ -14,27 +14,26 @@ SHOWN = 5
 
 
 class JobList:
-    """The latest jobs of some kinds, looked at every second while one of them has not ended. ended: called once for each that ends."""
+    """The latest jobs of some kinds, looked at every second. ended: called once for each that ends from now on."""
 
     def __init__(self, view: View, kinds: tuple[str, ...], ended: Callable[[Job], Awaitable[None]] | None = None) -> None:
         self.view, self.kinds, self.ended = view, kinds, ended
         self.t = speaker("jobs", view.language)
-        self._waited_for: set[str] = set()
+        self._over: set[str] | None = None
         self._drawn: object = None
         with ui.element("section").classes("stack").props("aria-live=polite"):
             heading(self.t("jobs"))
             self._place = ui.element("div").classes("stack tight")
-        self._timer = ui.timer(LOOK_S, self.look, immediate=True)
+        ui.timer(LOOK_S, self.look, immediate=True)
 
     async def look(self) -> None:
         jobs = [job for job in await self.view.run(self.view.services.jobs.list) if job.kind in self.kinds][:SHOWN]
-        for job in jobs:
-            if job.has_ended and job.id in self._waited_for:
-                self._waited_for.discard(job.id)
-                if self.ended:
-                    await self.ended(job)
-            elif not job.has_ended:
-                self._waited_for.add(job.id)
+        over = [job for job in jobs if job.has_ended]
+        fresh = [] if self._over is None else [job for job in over if job.id not in self._over]
+        self._over = (self._over or set()) | {job.id for job in over}
+        for job in fresh:
+            if self.ended:
+                await self.ended(job)
         if jobs != self._drawn:
             self._drawn = jobs
             self._draw(jobs)

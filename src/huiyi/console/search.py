@@ -232,7 +232,7 @@ async def build(view: View) -> None:
     count, choices, examples = await view.run(services.collections.run, chosen, overview)
     form = Form(view, names, chosen, choices, count, examples)
     if form.query.value:
-        view.client.on_connect(view.handler(form.anew))
+        view.begin(form.anew)
 
 
 PAGE = Page("search", "/search", "search", build)

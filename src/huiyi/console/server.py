@@ -10,7 +10,9 @@ from nicegui import ui
 
 from huiyi import workspace
 from huiyi.console.frame import Page, View, Words, heading
+from huiyi.console.work import retire_adapter, serve_adapter
 from huiyi.serving import Served
+from huiyi.workspace.training_runs import training_runs
 
 LOOK_S = 2.0
 WINDOW_S = 60.0
@@ -119,15 +121,37 @@ def counted(models: list[Served]) -> Counts:
 
 
 class Models:
-    """What is served, and a look at whether it is right."""
+    """What is served, a look at whether it is right, and adapters that come and go."""
 
     def __init__(self, view: View) -> None:
         self.view, self.t = view, view.t
         with ui.element("section").classes("stack"):
             heading(self.t("models"))
-            with ui.element("div").classes("grid two"):
-                for model in view.services.models:
-                    self.show(model)
+            self.place = ui.element("div").classes("grid two")
+            self.coming = ui.element("div")
+
+    async def start(self) -> None:
+        found = await self.view.run(training_runs)
+        self.place.clear()
+        with self.place:
+            for model in self.view.services.models:
+                self.show(model)
+        taken = {name for model in self.view.services.models for name in (model.name, *model.aliases)}
+        names = [run.name for run in found.runs if run.finished and run.name not in taken]
+        self.coming.clear()
+        if not (names and self.view.may_change):
+            return
+        with self.coming, ui.element("div").classes("card line"):
+            chosen = ui.select(names, value=names[0], label=self.t("adapter")).props("outlined dense").classes("fill")
+            ui.button(self.t("load"), icon="play_arrow", on_click=self.view.handler(self.load, chosen)).props("flat")
+
+    async def load(self, chosen: ui.select) -> None:
+        await serve_adapter(self.view, str(chosen.value))
+        await self.start()
+
+    async def unload(self, model: Served) -> None:
+        retire_adapter(self.view, model)
+        await self.start()
 
     def show(self, model: Served) -> None:
         t = self.t
@@ -142,9 +166,11 @@ class Models:
                 ui.label(t("precision", precision=precision)).classes("quiet")
             if model.aliases:
                 ui.label(t("also", names=", ".join(model.aliases))).classes("quiet")
-            if model.base is None and not model.is_classifier:
-                with ui.element("div").classes("line"):
+            with ui.element("div").classes("line"):
+                if model.base is None and not model.is_classifier:
                     ui.button(t("check"), icon="fact_check", on_click=self.view.handler(self.check, model)).props("flat dense")
+                if model.base is not None and self.view.may_change:
+                    ui.button(t("unload"), icon="stop", on_click=self.view.handler(self.unload, model)).props("flat dense")
 
     async def check(self, model: Served) -> None:
         t = self.t
@@ -193,9 +219,9 @@ def copied(view: View, text: str) -> None:
     ui.notify(view.t("copied"))
 
 
-def build(view: View) -> None:
+async def build(view: View) -> None:
     Live(view)
-    Models(view)
+    await Models(view).start()
     show_requests(view)
 
 

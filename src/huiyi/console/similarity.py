@@ -167,7 +167,7 @@ def _area(label: str, text: str) -> ui.textarea:
 async def build(view: View) -> None:
     comparison = Comparison(view)
     if any(comparison.given()):
-        view.client.on_connect(view.handler(comparison.compare))
+        view.begin(comparison.compare)
 
 
 PAGE = Page("similarity", "/similarity", "compare_arrows", build)

@@ -1,6 +1,7 @@
 """The page Topics: a collection as a map of topics, finer or coarser at once, each with its words, time, messages and name."""
 
-import base64
+import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
@@ -8,41 +9,35 @@ from typing import Any
 
 import numpy as np
 from nicegui import ui
-from nicegui.elements.plotly import Plotly
 from nicegui.events import GenericEventArguments
 
 from huiyi.console.frame import Page, View, Words, heading, icon_button, menu
-from huiyi.console.work import Fields, Watch, collection_names, download, earlier_jobs, fields_of, figure, jobs_of, no_collections, submit
+from huiyi.console.point_map import PointMap, Shown
+from huiyi.console.work import (
+    Fields,
+    Watch,
+    begun_with,
+    collection_sizes,
+    download,
+    earlier_jobs,
+    fields_of,
+    figure,
+    jobs_of,
+    no_collections,
+    submit,
+)
 from huiyi.errors import InvalidInput
 from huiyi.workspace.clustering import Topic
 from huiyi.workspace.jobfile import Job
 from huiyi.workspace.jobs import Jobs
 from huiyi.workspace.timelines import read_date
 from huiyi.workspace.topic_maps import FOLDER, MapView, TopicMap, open_map
-from huiyi.workspace.topics_report import COLORS, OUTSIDE
+from huiyi.workspace.topics_report import COLORS
 
 SHOWN = 24  # topics of the list, and so many more at a time
 MESSAGES = 20
+LOOKED_AT = 4  # collections that are looked into for dates, the largest first
 OPEN_MAPS = 4  # that the server keeps in memory
-
-
-class PointMap(Plotly, component="topic_map.js"):
-    """Points in WebGL. Emits ready, drawn, point and over (with a point's number), all."""
-
-    def __init__(self, found: TopicMap) -> None:
-        super().__init__({})
-        self._props.pop("options", None)
-        self._update_method = None
-        for axis, name in enumerate("xy"):
-            self._props[name] = packed(found.place[:, axis], np.float32)
-        self._props["colors"], self._props["outside"] = list(COLORS), OUTSIDE
-
-    def show(self, labels: np.ndarray, names: list[Any], on: int | None, keep: np.ndarray | None) -> None:
-        self.run_method("show", packed(labels, np.int32), names, on, None if keep is None else packed(keep, np.uint8))
-
-
-def packed(values: np.ndarray, kind: Any) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()
 
 
 @lru_cache(OPEN_MAPS)
@@ -58,12 +53,11 @@ def opened(jobs: Jobs, id: str) -> TopicMap:
 class TopicsPage:
     """What to look at, the work, and what was found."""
 
-    def __init__(self, view: View, names: list[str]) -> None:
-        self.view, t = view, view.t
+    def __init__(self, view: View, sizes: dict[str, int]) -> None:
+        self.view, self.sizes, t = view, sizes, view.t
         self.fields = Fields((), (), ())
-        chosen = view.query.get("collection", "")
         with ui.element("div").classes("card line"):
-            self.source = ui.select(names, value=chosen if chosen in names else names[0], label=t("collection")).props("outlined dense")
+            self.source = ui.select(list(sizes), value=begun_with(view, sizes), label=t("collection")).props("outlined dense")
             self.source.classes("fill").on_value_change(view.handler(self.choose))
             self.date = ui.select({"": t("no_date")}, value="", label=t("date")).props("outlined dense").classes("fill")
             self.button = ui.button(t("find"), icon="bubble_chart", on_click=view.handler(self.find)).props("unelevated")
@@ -77,6 +71,14 @@ class TopicsPage:
         self.date.set_options(options, value=next(iter(self.fields.dates), ""))
         self.view.remember(collection=self.source.value)
 
+    async def prefer_dates(self) -> None:
+        """With dates, every topic shows how it grows: the largest collection that has some."""
+        for name in sorted(self.sizes, key=lambda name: -self.sizes[name])[:LOOKED_AT]:
+            if (await self.view.run(self.view.services.collections.run, name, fields_of)).dates:
+                self.source.set_value(name)
+                break
+        await self.choose()
+
     async def find(self) -> None:
         name = str(self.source.value)
         arguments = {"collection": name, **({"date": self.date.value} if self.date.value else {})}
@@ -87,7 +89,7 @@ class TopicsPage:
 
     async def done(self, job: Job) -> None:
         if job.state == "cancelled":
-            await self.start()
+            await self.show_empty()
             return
         found = await self.view.run(opened, self.view.services.jobs, job.id)
         self.result.clear()
@@ -96,17 +98,20 @@ class TopicsPage:
 
     async def start(self) -> None:
         """What the address asks for, else what there is to begin with."""
-        await self.choose()
         id_ = self.view.query.get("job")
-        if id_:
-            job = await self.view.run(self.view.services.jobs.get, id_)
-            if job.collection in (self.source.options or []):
-                self.source.set_value(job.collection)
-            if job.has_ended and job.state == "succeeded":
-                await self.done(job)
-                return
-            await self.watch.follow(job)
+        if not id_:
+            await self.show_empty()
+            await (self.choose() if "collection" in self.view.query else self.prefer_dates())
             return
+        try:
+            job = await self.view.run(self.view.services.jobs.get, id_)
+            if job.collection in self.sizes:
+                self.source.set_value(job.collection)
+            await (self.done(job) if job.state == "succeeded" else self.watch.follow(job))
+        finally:
+            await self.choose()
+
+    async def show_empty(self) -> None:
         self.result.clear()
         with self.result:
             with ui.element("div").classes("empty"):
@@ -130,15 +135,31 @@ class Explorer:
         self.since: date | None = read_date(view.query.get("since", "")) if found.days is not None else None
         self.limit, self.messages = SHOWN, MESSAGES
         self.chosen: set[int] = set()
+        self.news: dict[int, tuple[int, int]] = {}
+        self.turn = asyncio.Lock()
+
+    def act(self, work: Callable[..., Any], *args: Any) -> Callable[[], Coroutine[Any, Any, None]]:
+        """A handler of what changes the page: one change after the other, since each draws what the others draw."""
+        return self.view.handler(self._in_turn, work, *args)
+
+    async def _in_turn(self, work: Callable[..., Any], *args: Any) -> None:
+        async with self.turn:
+            made = work(*args)
+            if made is not None:
+                await made
 
     async def begin(self) -> None:
         self.shown: MapView = await self.view.run(self.found.view, self.level)
         topic = self.view.query.get("topic", "")
         self.on = int(topic) if topic.lstrip("-").isdigit() and any(int(topic) == one.topic for one in self.shown.topics) else None
-        self.build()
-        await self.refresh()
+        if self.since:
+            self.news = await self.view.run(self.found.news, self.shown, self.since)
+        self.build(await self.view.run(self.drawn))
+        self.tell()
+        self.list_topics()
+        await self.show_detail()
 
-    def build(self) -> None:
+    def build(self, drawn: Shown) -> None:
         view, t, found = self.view, self.view.t, self.found
         self.facts = ui.element("div").classes("grid small")
         with ui.element("div").classes("card stack"):
@@ -148,7 +169,7 @@ class Explorer:
                         self.told = ui.label("").classes("small quiet")
                         slider = ui.slider(min=0, max=len(found.levels) - 1, step=1, value=len(found.levels) - 1 - self.level)
                         slider.props(f'snap markers aria-label="{t("granularity")}"').classes("granularity")
-                        slider.on("change", lambda event: self.regroup(event.args), throttle=0.05)
+                        slider.on("change", lambda event: self.act(self.regroup, event.args)(), throttle=0.05)
                         with ui.element("div").classes("line apart small quiet"):
                             ui.label(t("broad"))
                             ui.label(t("narrow"))
@@ -156,38 +177,33 @@ class Explorer:
                     since = ui.input(t("since"), value=self.since.isoformat() if self.since else "").props(
                         "outlined dense type=date clearable"
                     )
-                    since.props("stack-label").on_value_change(lambda change: view.handler(self.set_since, change.value)())
+                    since.props("stack-label").on_value_change(lambda change: self.act(self.set_since, change.value)())
                 with ui.button(t("export"), icon="download").props("flat"):
                     menu({t(f"export_{suffix}"): view.handler(self.export, suffix) for suffix in ("csv", "xlsx", "html")})
-            self.map = PointMap(found).classes("map").style("height: min(62vh, 38rem); min-height: 20rem")
+            self.map = PointMap(found.place, drawn, t("no_webgl")).classes("map").style("height: min(62vh, 38rem); min-height: 20rem")
             self.map.props["role"], self.map.props["aria-label"] = "img", t("map")
-            self.map.on("ready", view.handler(self.draw))
             self.map.on("point", self.open_point)
             self.map.on("over", self.tell_point)
-            self.map.on("all", view.handler(self.pick, None))
+            self.map.on("all", self.act(self.pick, None))
             self.said = ui.label(t("map_help")).classes("quiet small text picked")
         self.detail = ui.element("div").classes("stack").props('id="detail"')
         with ui.element("div").classes("card stack"):
             with ui.element("div").classes("line apart"):
                 heading(t("list"))
-                self.search = (
-                    ui.input(t("search")).props("outlined dense clearable").classes("fill").on_value_change(view.handler(self.list_topics))
-                )
-                self.merging = ui.button(t("merge"), icon="merge", on_click=view.handler(self.merge)).props("flat")
+                self.search = ui.input(t("search")).props("outlined dense clearable").classes("fill")
+                self.search.on_value_change(lambda: self.act(self.list_topics)())
+                self.merging = ui.button(t("merge"), icon="merge", on_click=self.act(self.merge)).props("flat")
             self.topics = ui.element("div").classes("grid")
-            self.more = ui.button(t("more"), icon="expand_more", on_click=view.handler(self.list_more)).props("flat")
+            self.more = ui.button(t("more"), icon="expand_more", on_click=self.act(self.list_more)).props("flat")
         ui.label(t("how", about=found.about["about"], model=found.about["model"])).classes("quiet small")
 
     async def regroup(self, value: Any) -> None:
         """The slider's right end is the finest level."""
-        try:
-            self.level = len(self.found.levels) - 1 - int(value)
-            self.shown = await self.view.run(self.found.view, self.level)
-            self.on, self.limit, self.chosen = None, SHOWN, set()
-            self.view.remember(level=self.level, topic=None)
-            await self.refresh()
-        except Exception as error:  # noqa: BLE001  told on the page
-            self.view.fail(error)
+        self.level = len(self.found.levels) - 1 - int(value)
+        self.shown = await self.view.run(self.found.view, self.level)
+        self.on, self.limit, self.chosen = None, SHOWN, set()
+        self.view.remember(level=self.level, topic=None)
+        await self.refresh()
 
     async def set_since(self, value: str | None) -> None:
         self.since = read_date(value or "")
@@ -196,8 +212,15 @@ class Explorer:
 
     async def refresh(self) -> None:
         """All that depends on level, names, merges, date or topic."""
+        self.news = await self.view.run(self.found.news, self.shown, self.since) if self.since else {}
+        self.map.show(await self.view.run(self.drawn))
+        self.tell()
+        self.list_topics()
+        await self.show_detail()
+
+    def tell(self) -> None:
+        """The figures."""
         t, shown = self.view.t, self.shown
-        self.news = await self.view.run(self.found.news, shown, self.since) if self.since else {}
         self.facts.clear()
         with self.facts:
             figure(f"{len(self.found.where):,}", t("rows"))
@@ -209,25 +232,23 @@ class Explorer:
                 figure(f"{sum(is_new(news) for news in self.news.values()):,}", t("new_topics"), "new")
         if len(self.found.levels) > 1:
             self.told.set_text(t("granularity_is", topics=f"{len(shown.topics):,}"))
-        await self.draw()
-        self.list_topics()
-        await self.show_detail()
 
-    async def draw(self) -> None:
+    def drawn(self) -> Shown:
+        """What the map shows now; in a thread."""
         keep = None
         if self.since:
-            rows = await self.view.run(self.found.members, self.shown, None, self.since)
+            rows = self.found.members(self.shown, None, self.since)
             keep = np.zeros(len(self.found.place), np.uint8)
             keep[self.found.where[rows]] = 1
-        anchors = await self.view.run(self.found.anchors, self.shown)
-        names = [[topic.topic, topic.name, *anchors[topic.topic]] for topic in self.shown.topics]
-        self.map.show(self.shown.labels, names, self.on, keep)
+        anchors = self.found.anchors(self.shown)
+        names = [(topic.topic, topic.name, anchors[topic.topic]) for topic in self.shown.topics]
+        return Shown(self.shown.labels, names, self.on, keep)
 
     async def pick(self, topic: int | None) -> None:
         self.on = None if topic == self.on else topic
         self.messages = MESSAGES
         self.view.remember(topic=self.on)
-        self.map.run_method("pick", self.on)
+        self.map.pick(self.on)
         self.list_topics()
         await self.show_detail()
         if self.on is not None:
@@ -237,7 +258,7 @@ class Explorer:
         await self.tell_point(event)
         topic = event.args.get("topic")
         if isinstance(topic, int) and topic >= 0 and topic != self.on:
-            await self.view.handler(self.pick, topic)()
+            await self.act(self.pick, topic)()
 
     async def tell_point(self, event: GenericEventArguments) -> None:
         point = event.args.get("point")
@@ -268,13 +289,13 @@ class Explorer:
         self.list_topics()
 
     def card(self, topic: Topic) -> None:
-        t, view = self.view.t, self.view
+        t = self.view.t
         with ui.element("section").classes("card stack tight" + (" picked-topic" if topic.topic == self.on else "")) as card:
             card.props["data-topic"] = str(topic.topic)
             with ui.element("div").classes("line tight nowrap"):
                 chosen = ui.checkbox(value=topic.topic in self.chosen, on_change=partial(self.choose, topic.topic)).props("dense")
                 chosen.props["aria-label"] = t("choose")
-                name = ui.button(on_click=view.handler(self.pick, topic.topic)).props("flat dense no-caps align=left")
+                name = ui.button(on_click=self.act(self.pick, topic.topic)).props("flat dense no-caps align=left")
                 name.classes("fill topic-name")
                 with name:
                     ui.element("span").classes("dot").style(f"background: {COLORS[topic.topic % len(COLORS)]}")
@@ -332,7 +353,8 @@ class Explorer:
             raise InvalidInput(self.view.t("name_needed"))
         self.shown = await self.view.run(self.found.rename, self.level, topic, str(name))
         await self.refresh()
-        ui.notify(self.view.t("renamed"))
+        with self.facts:
+            ui.notify(self.view.t("renamed"))
 
     async def show_detail(self) -> None:
         """One topic and its messages."""
@@ -345,12 +367,12 @@ class Explorer:
         with self.detail, ui.element("div").classes("card stack"):
             with ui.element("div").classes("line apart"):
                 heading(topic.name).classes("text fill")
-                icon_button("close", t("close"), view.handler(self.pick, topic.topic))
+                icon_button("close", t("close"), self.act(self.pick, topic.topic))
             ui.label(self.sized(topic)).classes("quiet small number")
             ui.label(", ".join(topic.words)).classes("text")
             with ui.element("div").classes("line"):
                 name = ui.input(t("name"), value=topic.name).props("outlined dense maxlength=80").classes("fill")
-                rename = view.handler(lambda: self.rename(topic.topic, name.value))
+                rename = self.act(lambda: self.rename(topic.topic, name.value))
                 name.on("keydown.enter", rename)
                 ui.button(t("rename"), icon="edit", on_click=rename).props("flat")
             heading(t("messages", shown=f"{len(records):,}", rows=f"{len(rows):,}"), 3)
@@ -361,7 +383,7 @@ class Explorer:
                         if others:
                             ui.label(" · ".join(f"{name}: {value[:60]}" for name, value in others)).classes("quiet small text")
             if len(rows) > len(records):
-                ui.button(t("more"), icon="expand_more", on_click=view.handler(self.more_messages)).props("flat")
+                ui.button(t("more"), icon="expand_more", on_click=self.act(self.more_messages)).props("flat")
 
     async def more_messages(self) -> None:
         self.messages += MESSAGES
@@ -377,12 +399,12 @@ def is_new(news: tuple[int, int]) -> bool:
 
 
 async def build(view: View) -> None:
-    names = await collection_names(view)
-    if not names:
+    sizes = await collection_sizes(view)
+    if not sizes:
         no_collections(view)
         return
-    page = TopicsPage(view, names)
-    view.client.on_connect(view.handler(page.start))
+    page = TopicsPage(view, sizes)
+    view.begin(page.start)
 
 
 PAGE = Page("topics", "/topics", "bubble_chart", build)

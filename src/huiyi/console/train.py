@@ -3,16 +3,14 @@
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from nicegui import events, ui
 
-from huiyi import workspace
 from huiyi.console.data import DROP, PLAIN, new_folder, uploaded
 from huiyi.console.frame import Page, View, Words, heading
-from huiyi.console.work import Watch, jobs_of, submit
-from huiyi.errors import Conflict, InvalidInput, MissingExtra, NotFound
-from huiyi.serving import Served
+from huiyi.console.work import Watch, jobs_of, serve_adapter, submit
+from huiyi.errors import InvalidInput, MissingExtra, NotFound
 from huiyi.workspace.jobfile import Job
 from huiyi.workspace.training import require_extra
 from huiyi.workspace.training_runs import TrainingRun, training_run, training_runs
@@ -54,7 +52,7 @@ class TrainPage:
         self.watch = Watch(view, self.done)
         self.run = ui.element("div").classes("stack")
         self.runs = ui.element("div")
-        self.timer = ui.timer(LOOK_S, view.handler(self.look), active=False)
+        self.timer = ui.timer(LOOK_S, view.handler(self.look, timed=True), active=False)
 
     async def take(self, given: events.UploadEventArguments) -> None:
         try:
@@ -196,13 +194,7 @@ class TrainPage:
         ui.label(t("honest")).classes("quiet small")
 
     async def serve(self, name: str) -> None:
-        view = self.view
-        view.require_change()
-        models = cast(list[Served], view.services.models)  # the server's own list
-        if any(name in (model.name, *model.aliases) for model in models):
-            raise Conflict(view.t("taken", name=name))
-        bases = [model for model in models if model.base is None]
-        models.append(await view.run(workspace.load_adapter, bases, name))
+        await serve_adapter(self.view, name)
         await self.show(name)
 
 
@@ -238,7 +230,7 @@ async def build(view: View) -> None:
             ui.label(str(error)).classes("quiet small text")
         return
     page = TrainPage(view)
-    view.client.on_connect(view.handler(page.start))
+    view.begin(page.start)
 
 
 PAGE = Page("train", "/train", "model_training", build)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nicegui import ui
 
 from huiyi import workspace
 from huiyi.console.frame import View, link_button
 from huiyi.console.words import speaker
+from huiyi.errors import Conflict
 from huiyi.serving import Served
 from huiyi.workspace import Collection
 from huiyi.workspace.jobfile import Job
@@ -48,10 +49,16 @@ def said(view: View) -> Callable[..., str]:
     return speaker("work", view.language)
 
 
-async def collection_names(view: View) -> list[str]:
-    """Of the collections that hold something, in order."""
+async def collection_sizes(view: View) -> dict[str, int]:
+    """Of the collections that hold something, in order: their records."""
     found = await view.run(workspace.collection_list)
-    return [one.name for one in found.collections if one.problem is None and one.records]
+    return {one.name: one.records for one in found.collections if one.problem is None and one.records}
+
+
+def begun_with(view: View, sizes: Mapping[str, int]) -> str:
+    """The collection of the address, else the largest."""
+    asked = view.query.get("collection", "")
+    return asked if asked in sizes else max(sizes, key=lambda name: sizes[name])
 
 
 def no_collections(view: View) -> None:
@@ -68,7 +75,7 @@ class Watch:
         self.view, self.done = view, done
         self.job: Job | None = None
         self.place = ui.element("div").classes("stack").props("aria-live=polite")
-        self.timer = ui.timer(LOOK_S, view.handler(self.look), active=False)
+        self.timer = ui.timer(LOOK_S, view.handler(self.look, timed=True), active=False)
 
     async def follow(self, job: Job) -> None:
         self.job = job
@@ -85,9 +92,12 @@ class Watch:
             self.timer.activate()
 
     async def look(self) -> None:
-        if self.job is None:
+        watched = self.job
+        if watched is None:
             return
-        job = await self.view.run(self.view.services.jobs.get, self.job.id)
+        job = await self.view.run(self.view.services.jobs.get, watched.id)
+        if self.job is not watched:
+            return  # seen by another look, or another job is watched by now
         if job.has_ended:
             self.timer.deactivate()
             self.job = None
@@ -132,6 +142,34 @@ async def submit(view: View, kind: str, arguments: Mapping[str, Any], **more: An
 def model_for(view: View) -> Served | None:
     """The first that makes vectors of single texts."""
     return next((model for model in view.services.models if not (model.base or model.is_reranker or model.is_classifier)), None)
+
+
+async def serve_adapter(view: View, name: str) -> None:
+    """HUIYI_HOME/adapters/NAME under its name, beside the model that it fits. Raises what `workspace.load_adapter` raises, Conflict."""
+    view.require_change()
+    models = cast(list[Served], view.services.models)  # the server's own list
+
+    def require_free() -> None:
+        if any(name in (model.name, *model.aliases) for model in models):
+            raise Conflict(said(view)("taken", name=name))
+
+    require_free()
+    made = await view.run(workspace.load_adapter, [model for model in models if model.base is None], name)
+    try:
+        require_free()  # somebody may have been faster
+    except Conflict:
+        made.close()
+        raise
+    models.append(made)
+
+
+def retire_adapter(view: View, adapter: Served) -> None:
+    """Takes no more requests; those in flight are answered. Its folder stays."""
+    view.require_change()
+    models = cast(list[Served], view.services.models)
+    if adapter in models:
+        models.remove(adapter)
+        adapter.close()
 
 
 async def jobs_of(view: View, kind: str) -> list[Job]:
