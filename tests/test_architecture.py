@@ -81,6 +81,7 @@ ONLY_IN = {
     "uvicorn": ("server/",),
     "orjson": ("server/", "engines/upstream"),
     "httpx": ("engines/upstream",),
+    "ray": ("encoding/machines", "encoding/ray_connection"),
     "prometheus_client": ("server/",),
     "nicegui": ("console/",),
     "openpyxl": ("sources/",),
@@ -240,6 +241,7 @@ HEAVY = {
     "docx",
     "pymilvus",
     "pinecone",
+    "ray",
 }
 
 

@@ -7,7 +7,7 @@ is loaded when something has to be embedded, not before. Knows nothing of source
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, cast
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from huiyi import understanding
 from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.machines import RayEncoder
 from huiyi.encoding.probes import FEW
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
@@ -77,6 +78,21 @@ class Added:
             self.embedded + other.embedded,
             self.tokens + other.tokens,
         )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Records on their way into a collection. live: its store and model then. known: what it had of them. vectors: of new texts.
+
+    cut, tokens: of these texts, as in `Added`.
+    """
+
+    records: Sequence[Record]
+    live: tuple[Store, Callable[[], Model]]
+    known: Mapping[str, Fingerprint] = field(default_factory=dict)
+    vectors: Mapping[str, Floats] = field(default_factory=dict)
+    cut: int = 0
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +170,7 @@ class Collection:
         latest = {record.id: record for record in map(as_record, records)}
         done = Added()
         for piece in slices(latest.values()):
-            done += self._add(piece)
+            done += self.write(self.prepare(piece))
             report(done)
         return done
 
@@ -417,25 +433,35 @@ class Collection:
     def _store(self) -> Store:
         return self._live[0]
 
-    def _add(self, records: Sequence[Record]) -> Added:
-        """Some records in one transaction. Texts are embedded outside of it; it begins anew when somebody wrote meanwhile."""
-        store, load = self._live
-        ids = [record.id for record in records]
-        vectors: dict[str, Floats] = {}
-        cut = tokens = 0
+    def prepare(self, records: Sequence[Record]) -> "Prepared":
+        """What of these records `write` will need, with vectors for their new texts; changes nothing."""
+        return self._prepared(Prepared(records, self._live))
+
+    def write(self, prepared: "Prepared") -> Added:
+        """Records that were prepared, in one transaction; it begins anew when somebody wrote meanwhile."""
+        store, _ = prepared.live
         while True:
-            known = store.fingerprints(ids)
-            texts = _texts_to_embed(records, known)
-            missing = [text for text in texts if text not in vectors]
-            if missing:
-                made = embed(self._model(store, load), missing, "document", dimensions=self.facts.dim)
-                vectors |= dict(zip(missing, made.vectors, strict=True))
-                tokens += int(made.tokens.sum())
-                cut += int((made.tokens >= self._model(store, load).encoder.max_tokens).sum())
             with store.writing():
-                if store.fingerprints(ids) == known:
-                    counted = _write(store, records, known, vectors)
-                    return replace(counted, cut=cut, embedded=len(vectors), tokens=tokens)
+                if store.fingerprints([record.id for record in prepared.records]) == prepared.known:
+                    counted = _write(store, prepared.records, prepared.known, prepared.vectors)
+                    return replace(counted, cut=prepared.cut, embedded=len(prepared.vectors), tokens=prepared.tokens)
+            prepared = self._prepared(prepared)
+
+    def _prepared(self, earlier: "Prepared") -> "Prepared":
+        store, load = earlier.live
+        known = store.fingerprints([record.id for record in earlier.records])
+        missing = [text for text in _texts_to_embed(earlier.records, known) if text not in earlier.vectors]
+        if not missing:
+            return replace(earlier, known=known)
+        model = self._model(store, load)
+        made = embed(model, missing, "document", dimensions=self.facts.dim)
+        return replace(
+            earlier,
+            known=known,
+            vectors={**earlier.vectors, **dict(zip(missing, made.vectors, strict=True))},
+            cut=earlier.cut + int((made.tokens >= model.encoder.max_tokens).sum()),
+            tokens=earlier.tokens + int(made.tokens.sum()),
+        )
 
     def _vectors(self, store: Store, load: Callable[[], Model], asked: "Queries") -> Floats:
         if asked.vectors is not None:
@@ -539,7 +565,7 @@ def embed(model: Model, texts: Sequence[str], kind: Kind, instruction: str | Non
     """Vectors of full or cut width; a text that is too long loses its end."""
     encoder = model.encoder
     width = None if dimensions == encoder.dim else dimensions
-    if isinstance(encoder, LocalEncoder):
+    if isinstance(encoder, LocalEncoder | RayEncoder):
         return encoder.embed([text[:LONGEST_TEXT] for text in texts], kind, instruction, width, truncate="end")
     return encoder.embed(texts, kind, instruction, width)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.machines import RayEncoder
 from huiyi.encoding.tokenizer import MAX_CHARACTERS
 from huiyi.errors import InvalidInput
 from huiyi.types import Embedded, Encoder, Floats, Kind
@@ -133,7 +134,7 @@ class Model:
 
     def close(self) -> None:
         """Stop the worker behind the encoder, where it has one. Calls after that raise Unavailable."""
-        if isinstance(self.encoder, LocalEncoder):
+        if isinstance(self.encoder, LocalEncoder | RayEncoder):
             self.encoder.close()
 
     def __enter__(self) -> Self:

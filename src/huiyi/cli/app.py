@@ -95,6 +95,8 @@ def main(args: Sequence[str] | None = None, load: "Load | None" = None) -> NoRet
         if invocation.debug:
             traceback.print_exception(error)
         code = _fail(error)
+    for joined in invocation.joined:
+        joined.close()
     sys.exit(code if isinstance(code, int) else 0)
 
 

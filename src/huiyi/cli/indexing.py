@@ -55,6 +55,7 @@ def index(
     model: options.Model = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    ray: options.Ray = None,
     json: options.Json = False,
 ) -> None:
     """Bring the collection NAME in step with FILE, or make it: new records are added, changed ones changed, missing ones deleted.
@@ -67,7 +68,7 @@ def index(
         raise typer.BadParameter("--no-meta and --meta do not go together", ctx=context)
 
     def load(wanted: str | None) -> "Model":
-        return context.obj.loader(model or wanted, precision, threads, introduced=True)()  # type: ignore[no-any-return]
+        return context.obj.loader(model or wanted, precision, threads, introduced=True, ray=ray)()  # type: ignore[no-any-return]
 
     with Meter(interrupted="stopped; what was embedded is kept: give the same command again to go on from here") as meter:
         result = workspace.index(

@@ -27,6 +27,14 @@ MaxTokens = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Refuse a model that is not on this machine instead of downloading it.")]
 Adapter = Annotated[str | None, typer.Option(metavar="DIR", help="Adapter to put on the model, as `huiyi train` or PEFT wrote it.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Embed on all machines of a Ray cluster: HOST:PORT, auto for the one this machine is in, local for this machine alone.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 Truncate = Annotated[

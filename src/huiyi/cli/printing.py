@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import typer
 
 if TYPE_CHECKING:
-    from huiyi.workspace import Progress
+    from huiyi.workspace import Progress, ShardProgress
 
 LINE_EVERY_S = 10.0
 
@@ -69,12 +69,18 @@ class Meter:
             raise typer.Exit(130) from error
 
     def __call__(self, progress: "Progress") -> None:
-        rates = f"{progress.texts_per_s:,.0f} texts/s, {progress.tokens_per_s:,.0f} tokens/s, {duration(progress.seconds_left)} left"
+        self._show(progress.rows_done, progress.rows, "rows", _rates(progress))
+
+    def shards(self, progress: "ShardProgress") -> None:
+        """The same of many files, whose rows are not known before."""
+        self._show(progress.shards_done, progress.shards, "files", f"{progress.rows_done:,} rows, {_rates(progress)}")
+
+    def _show(self, done: int, total: int, things: str, rates: str) -> None:
         if self.on_terminal:
-            self.draw(progress.rows_done, progress.rows, rates)
+            self.draw(done, total, rates)
         elif monotonic() - self.since > LINE_EVERY_S:
             self.since = monotonic()
-            note(f"{progress.rows_done:,} of {progress.rows:,} rows, {rates}")
+            note(f"{done:,} of {total:,} {things}, {rates}")
 
     @property
     def on_terminal(self) -> bool:
@@ -91,6 +97,10 @@ class Meter:
             self._bar = self._stack.enter_context(Bar(*columns, console=Console(stderr=True), transient=True))
             self._bar.add_task("", total=total)
         self._bar.update(self._bar.task_ids[0], completed=done, description=rates)
+
+
+def _rates(progress: "Progress | ShardProgress") -> str:
+    return f"{progress.texts_per_s:,.0f} texts/s, {progress.tokens_per_s:,.0f} tokens/s, {duration(progress.seconds_left)} left"
 
 
 def duration(seconds: float) -> str:

@@ -54,7 +54,7 @@ class PartialVectors:
         self.done = Done()
         self.changed: list[str] = []
         self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "rb+")
-        _lock(self._file, output)
+        lock(self._file, output)
         self._resume()
         self._kept = monotonic()
 
@@ -131,7 +131,8 @@ def require_vectors(output: Path, table: Table, overwrite: bool) -> None:
             raise MissingExtra("writing parquet", "parquet") from error
 
 
-def _lock(file: IO[bytes], output: Path) -> None:
+def lock(file: IO[bytes], output: Path) -> None:
+    """Until it is closed; Conflict while another process has it."""
     try:
         import fcntl
     except ImportError:  # Windows

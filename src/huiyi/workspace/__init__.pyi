@@ -66,6 +66,7 @@ from .inspecting import DataReport as DataReport
 from .inspecting import evaluate_data as evaluate_data
 from .jobfile import Job as Job
 from .jobs import Jobs as Jobs
+from .machines import load_on_machines as load_on_machines
 from .models import CheckedModel as CheckedModel
 from .models import KnownModel as KnownModel
 from .models import KnownModels as KnownModels
@@ -98,6 +99,11 @@ from .searching import search_in as search_in
 from .searching import unknown_fields as unknown_fields
 from .serving import load_adapter as load_adapter
 from .serving import serve as serve
+from .shards import EmbeddedShards as EmbeddedShards
+from .shards import How as How
+from .shards import ShardProgress as ShardProgress
+from .shards import embed_shards as embed_shards
+from .shards import is_many as is_many
 from .summaries import SummarizedFile as SummarizedFile
 from .summaries import summarize_file as summarize_file
 from .texts import Load as Load

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from huiyi import __version__
-from huiyi.sources.tables import Format, open_table, slices
+from huiyi.sources.tables import Format, Table, open_table, slices
 from huiyi.sources.vectors import Job, PartialVectors, require_vectors
 from huiyi.types import Kind
 from huiyi.workspace.texts import SLICE_BYTES, TEXT_BYTES, Clock, Loader, Progress, Truncate, count_full, embed_slice, text_encoder
@@ -68,16 +68,8 @@ def embed_file(
         model = load()
         encode = text_encoder(model, kind, instruction, dimensions, truncate)
         probe = encode([PROBE]).vectors
-        job: Job = {
-            "source": table.digest(),
-            "format": f"{table.format} {table.encoding} {table.delimiter} {sheet}",
-            "text": column,
-            "kind": kind,
-            "instruction": instruction,
-            "truncate": truncate,
-            "model": f"{model.encoder.space} {hashlib.sha256(probe.tobytes()).hexdigest()}",  # the probe tells precisions apart
-            "version": __version__,
-        }
+        as_it_rounds = f"{model.encoder.space} {hashlib.sha256(probe.tobytes()).hexdigest()}"  # the probe tells precisions apart
+        job = job_of(table, column, sheet, kind, instruction, truncate, as_it_rounds)
         clock = Clock(table, [column], report)
         with PartialVectors(output, job, table.rows, probe.shape[1]) as partial:
             resumed = partial.done.rows
@@ -109,3 +101,17 @@ def embed_file(
         space=model.encoder.space,
         seconds=clock.seconds(),
     )
+
+
+def job_of(table: Table, column: str, sheet: str | None, kind: Kind, instruction: str | None, truncate: Truncate, model: str) -> Job:
+    """All that the vectors of a file depend on. model: its space and what else tells its vectors from others."""
+    return {
+        "source": table.digest(),
+        "format": f"{table.format} {table.encoding} {table.delimiter} {sheet}",
+        "text": column,
+        "kind": kind,
+        "instruction": instruction,
+        "truncate": truncate,
+        "model": model,
+        "version": __version__,
+    }

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from huiyi.collection import Added, Collection, slices
 from huiyi.encoding.encoder import LocalEncoder
+from huiyi.encoding.machines import RayEncoder
 from huiyi.errors import Conflict, InvalidInput
 from huiyi.model import Model
 from huiyi.sources import chunks, documents
@@ -22,7 +23,7 @@ from huiyi.sources.readers import as_text
 from huiyi.sources.tables import Format, Table, open_table
 from huiyi.stores.store import Record, as_record, digest, fingerprint
 from huiyi.workspace.collections import open_collection
-from huiyi.workspace.texts import Progress
+from huiyi.workspace.texts import Progress, in_order
 
 LOOK_UP = 1_000
 ID_DIGITS = 16
@@ -116,8 +117,9 @@ def index(
         if survey.texts:
             say(f"{survey.texts:,} texts to embed with {collection.model.name}")
         clock, done = _Clock(survey.texts, report), Added()
-        for piece in slices(read.records()):
-            done += clock.add(collection.add(piece))
+        with in_order(collection.model if survey.texts else None, collection.prepare, slices(read.records())) as prepared:
+            for _, future in prepared:
+                done += clock.add(collection.write(future.result()))
         read.require_unchanged()
         gone = [] if keep_missing else _gone(survey, read, collection)
         for start in range(0, len(gone), LOOK_UP):
@@ -315,7 +317,7 @@ def _is_documents(source: str | Path, format: str | None, text: str | None) -> b
 
 def _counter(model: Model) -> chunks.CountTokens:
     encoder = model.encoder
-    if isinstance(encoder, LocalEncoder):
+    if isinstance(encoder, LocalEncoder | RayEncoder):
         special = len(encoder.token_ids([""])[0])
         return lambda texts: [len(ids) - special for ids in encoder.token_ids(list(texts), truncate="end")]
     return lambda texts: [len(text.encode()) // 2 + 1 for text in texts]  # a remote tokenizer; hardly any text has more tokens
