@@ -21,6 +21,7 @@ def load(
     *,
     max_tokens: int | None = None,
     adapter: str | None = None,
+    device: str | None = None,
 ) -> "Model":
     """A `Model` ready to encode: `huiyi.load("Qwen/Qwen3-Embedding-0.6B")`.
 
@@ -28,11 +29,12 @@ def load(
     tokenizer's model after #); default HUIYI_MODEL. precision: auto, fp32, bf16 or int8.
     threads: CPU threads; default all. max_tokens: longest text; default the folder's own length (8,192 for Qwen3-Embedding, up to 32,768
     can be asked for). adapter: folder of a LoRA adapter to put on it, as `huiyi train` or PEFT wrote it.
-    Raises NotFound, UnsupportedModel, InvalidInput.
+    device: cpu, or cuda (cuda:1, …) for a GPU, which needs the extra `torch`; default HUIYI_DEVICE, else cpu. See docs/gpu.md.
+    Raises NotFound, UnsupportedModel, InvalidInput, MissingExtra.
     """
     from huiyi import workspace
 
-    return workspace.load(name_or_path, precision, threads, max_tokens=max_tokens, adapter=adapter)
+    return workspace.load(name_or_path, precision, threads, max_tokens=max_tokens, adapter=adapter, device=device)
 
 
 def open(

@@ -41,6 +41,7 @@ class Origin:
     precision: str
     max_tokens: int | None = None
     adapter: str | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)

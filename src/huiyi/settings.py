@@ -1,4 +1,4 @@
-"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL, HUIYI_HUB and the keys."""
+"""What the environment decides, read when asked and nowhere else: HUIYI_HOME, HUIYI_MODEL, HUIYI_DEVICE, HUIYI_HUB and the keys."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,17 @@ def home() -> Path:
 def default_model() -> str | None:
     """HUIYI_MODEL: name or path of the model to use where none is given; None when unset or empty."""
     return os.environ.get("HUIYI_MODEL") or None
+
+
+def default_device() -> str | None:
+    """HUIYI_DEVICE: where models compute when no device is given; None when unset or empty."""
+    return os.environ.get("HUIYI_DEVICE") or None
+
+
+def compiled() -> bool | None:
+    """HUIYI_COMPILE: 1 has torch compile the layers, 0 keeps it from doing so; None when unset or empty."""
+    value = os.environ.get("HUIYI_COMPILE")
+    return value != "0" if value else None
 
 
 def hub() -> str:

@@ -52,10 +52,21 @@ class Encoder(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Batches:
+    """What an engine wants batches to be. tokens: in one; a single row may exceed it. padding: by how many tokens, in sum, its rows may
+    fall short of the longest. workers: threads that may be in the engine at once."""
+
+    tokens: int = 512
+    padding: int = 256
+    workers: int = 1
+
+
 class Engine(Protocol):
     """Token ids in, pooled vectors out; not thread-safe (the scheduler's one worker calls it).
 
-    adapter: what the engine itself made of an adapter, for all rows of a batch; None: the base as it is.
+    adapter: what the engine itself made of an adapter, for all rows of a batch; None: the base as it is. An engine that wants other
+    batches than `Batches()` has them as its `batches`; with several workers it is safe to call, and no sequence is long to it.
 
     dim: width of a vector. max_tokens: longest sequence it can take.
     long_tokens: sequences longer than this should go through `steps`, so that others can run in between.

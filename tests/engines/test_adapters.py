@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 
 import lora
 import tiny
-from huiyi.engines import openvino as engine_module
+from engine_kinds import OF_KINDS, cosines, texts
 from huiyi.engines.adapters import open_adapter
 from huiyi.engines.checkpoint import open_checkpoint
-from huiyi.engines.openvino import OpenVINOEngine, resolve_precision
 from huiyi.errors import NotFound, UnsupportedModel
 from lora import Trained
 
 FAMILIES = {"qwen3": tiny.tiny_qwen3, "bert": tiny.tiny_bert, "xlm-roberta": tiny.tiny_xlm_roberta}
 SECOND_LAYER = ["1.self_attn.q_proj", "1.attention.self.query"]
-HAS_BF16 = resolve_precision("auto") == "bf16"
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -28,17 +26,15 @@ def base(request, tmp_path_factory) -> Path:
     return FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
 
 
-@pytest.fixture(scope="module", params=["one graph", "a graph a layer"])
-def shape(request):
-    before = engine_module.ONE_GRAPH_FLOP
-    engine_module.ONE_GRAPH_FLOP = 1e30 if request.param == "one graph" else 0.0
-    yield request.param
-    engine_module.ONE_GRAPH_FLOP = before
+@pytest.fixture(scope="module", params=OF_KINDS)
+def kind(request):
+    with request.param.at_work() as kind:
+        yield kind
 
 
 @pytest.fixture(scope="module")
-def engine(base, shape) -> OpenVINOEngine:
-    return OpenVINOEngine(open_checkpoint(base), "fp32", threads=2)
+def engine(base, kind):
+    return kind.start(open_checkpoint(base))
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +52,7 @@ def of_qwen3(qwen3, tmp_path_factory) -> Trained:
     return Trained(qwen3, tmp_path_factory.mktemp("of-qwen3"))
 
 
-def cosines(a, b) -> np.ndarray:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-
-
-def texts(*lengths: int, seed: int = 0) -> list[np.ndarray]:
-    random = np.random.default_rng(seed)
-    return [random.integers(5, 200, length).astype(np.int32) for length in lengths]
-
-
-def adapted(engine: OpenVINOEngine, base: Path, folder: Path) -> engine_module.Adapted:
+def adapted(engine, base: Path, folder: Path):
     return engine.adapt(open_adapter(folder, open_checkpoint(base)))
 
 
@@ -103,9 +89,11 @@ def test_two_adapters_of_other_ranks_and_layers_take_turns(engine, base, trained
         assert cosines(engine.forward(batch, two), other.vectors(batch)).min() >= 0.99999
 
 
-def test_a_long_text_in_steps_keeps_its_adapter_while_others_run_and_adapters_come_and_go(engine, base, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_module, "STEP_SECONDS", 0.0)
-    monkeypatch.setattr(engine_module, "ATTENDING_TOKENS", 16)
+def test_a_long_text_in_steps_keeps_its_adapter_while_others_run_and_adapters_come_and_go(
+    engine, kind, base, trained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(kind.module, "STEP_SECONDS", 0.0)
+    monkeypatch.setattr(kind.module, "ATTENDING_TOKENS", 16)
     long, short = texts(100, 9)
     other = Trained(base, tmp_path / "other", seed=1)
     plain = engine.forward([short])
@@ -121,14 +109,12 @@ def test_a_long_text_in_steps_keeps_its_adapter_while_others_run_and_adapters_co
     assert cosines(vector, trained.vector(long)) >= 0.99999
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_lower_precisions_stay_as_near_as_they_do_without_an_adapter(base, shape, trained, precision):
-    if precision == "bf16" and not HAS_BF16:
-        pytest.skip("this CPU has no bf16")
-    engine = OpenVINOEngine(open_checkpoint(base), precision, threads=2)
+def test_lower_precisions_stay_as_near_as_they_do_without_an_adapter(base, kind, trained):
     batch = texts(4, 40, 11, 25)
-    vectors = engine.forward(batch, adapted(engine, base, trained.folder))
-    assert cosines(vectors, trained.vectors(batch)).min() >= (0.999 if precision == "bf16" else 0.99)
+    for precision in kind.precisions:
+        engine = kind.start(open_checkpoint(base), precision)
+        vectors = engine.forward(batch, adapted(engine, base, trained.folder))
+        assert cosines(vectors, trained.vectors(batch)).min() >= (0.999 if precision == "bf16" else 0.99)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +132,8 @@ def test_lower_precisions_stay_as_near_as_they_do_without_an_adapter(base, shape
     ],
     ids=lambda options: " ".join(f"{name}={value}" for name, value in options.items()),
 )
-def test_every_setting_of_plain_lora_is_honoured(qwen3, tmp_path, options):
-    engine = OpenVINOEngine(open_checkpoint(qwen3), "fp32", threads=2)
+def test_every_setting_of_plain_lora_is_honoured(qwen3, kind, tmp_path, options):
+    engine = kind.start(open_checkpoint(qwen3))
     trained = Trained(qwen3, tmp_path / "adapter", **options)
     batch = texts(5, 33)
     assert cosines(engine.forward(batch, adapted(engine, qwen3, trained.folder)), trained.vectors(batch)).min() >= 0.99999

@@ -45,6 +45,7 @@ def embed(
     adapter: options.Adapter = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    device: options.Device = None,
     max_tokens: options.MaxTokens = None,
     offline: options.Offline = False,
     force: options.Force = False,
@@ -57,7 +58,7 @@ def embed(
     """
     from huiyi import workspace
 
-    named = {"max_tokens": max_tokens, "offline": offline, "adapter": adapter}
+    named = {"max_tokens": max_tokens, "offline": offline, "adapter": adapter, "device": device}
     load = context.obj.loader(model, precision, threads, introduced=True, ray=ray, **named)
     reading = {"text": text, "format": format, "encoding": encoding, "sheet": sheet}
     how = {"kind": kind, "instruction": instruction, "dimensions": dimensions, "truncate": truncate}

@@ -56,6 +56,7 @@ def index(
     precision: options.Precision = "auto",
     threads: options.Threads = None,
     ray: options.Ray = None,
+    device: options.Device = None,
     json: options.Json = False,
 ) -> None:
     """Bring the collection NAME in step with FILE, or make it: new records are added, changed ones changed, missing ones deleted.
@@ -68,7 +69,7 @@ def index(
         raise typer.BadParameter("--no-meta and --meta do not go together", ctx=context)
 
     def load(wanted: str | None) -> "Model":
-        return context.obj.loader(model or wanted, precision, threads, introduced=True, ray=ray)()  # type: ignore[no-any-return]
+        return context.obj.loader(model or wanted, precision, threads, introduced=True, ray=ray, device=device)()  # type: ignore[no-any-return]
 
     with Meter(interrupted="stopped; what was embedded is kept: give the same command again to go on from here") as meter:
         result = workspace.index(
@@ -111,13 +112,16 @@ def reindex(
     model: options.Model = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    device: options.Device = None,
     json: options.Json = False,
 ) -> None:
     """Embed the collection NAME anew with another model, beside the vectors that are searched meanwhile, and swap at the end."""
     from huiyi import workspace
 
     with Meter(interrupted="stopped; nothing changed yet: give the same command again to go on from here") as meter:
-        result = workspace.reindex(name, context.obj.loader(model, precision, threads, introduced=True), say=note, report=meter)
+        result = workspace.reindex(
+            name, context.obj.loader(model, precision, threads, introduced=True, device=device), say=note, report=meter
+        )
     if json:
         print_json(result)
     else:

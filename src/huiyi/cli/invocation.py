@@ -29,10 +29,14 @@ class Invocation:
     ) -> "Loader":
         """Loads the model that the options name, when called. introduced: and says how it computes, as long work should.
 
-        ray: on all machines of that cluster. options: of `workspace.load` (max_tokens, offline, adapter); those that were not given are
-        left out.
+        ray: on all machines of that cluster. options: of `workspace.load` (max_tokens, offline, adapter, device); those that were not given
+        are left out. Raises InvalidInput for both of ray and device.
         """
         from huiyi import workspace
+        from huiyi.errors import InvalidInput
+
+        if ray is not None and options.pop("device", None) is not None:
+            raise InvalidInput("--ray computes on the CPUs of its machines: leave --device out, or --ray")
 
         def load() -> "Model":
             given = {name: value for name, value in options.items() if value}

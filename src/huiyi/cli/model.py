@@ -89,19 +89,20 @@ def check(
     name: Name = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    device: options.Device = None,
     offline: options.Offline = False,
     adapter: options.Adapter = None,
     json: options.Json = False,
 ) -> None:
     """Check that a model's vectors are what its folder means; exit code 1 if not.
 
-    With --precision int8 or bf16 they are compared with fp32, too, over 200 texts. The published values of Qwen3-Embedding-0.6B bind
-    where the weights file is the published one. With --adapter the model's vectors are judged with it, and held in fp32 against those of
-    the base with the adapter in its weights.
+    With --precision int8 or bf16, or with --device, they are compared with fp32 on the CPU, too, over 200 texts. The published values of
+    Qwen3-Embedding-0.6B bind where the weights file is the published one. With --adapter the model's vectors are judged with it, and held
+    in fp32 against those of the base with the adapter in its weights.
     """
     from huiyi import workspace
 
-    checked = workspace.model_check(name, precision, threads, offline=offline, adapter=adapter, say=note)
+    checked = workspace.model_check(name, precision, threads, offline=offline, adapter=adapter, device=device, say=note)
     if json:
         print_json(checked)
     else:

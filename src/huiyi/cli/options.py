@@ -21,6 +21,12 @@ Precision = Annotated[
     typer.Option(help="Numbers to compute with: auto is bf16 where the CPU has it, else fp32; int8 is faster and a little less exact."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads. [default: all]")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE", help="Where to compute: cpu, or cuda (cuda:1, ...), which needs huiyi[torch]. [default: HUIYI_DEVICE, else cpu]"
+    ),
+]
 MaxTokens = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Longest text that the model reads, as far as it has positions. [default: the model's own]"),

@@ -122,6 +122,7 @@ def serve(
     llm_model: Annotated[str | None, typer.Option(metavar="NAME", help="Model that --llm is asked for.")] = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    device: options.Device = None,
     max_tokens: options.MaxTokens = None,
     offline: options.Offline = False,
     log_requests: Annotated[bool, typer.Option("--log-requests", help="A line for every request, not only for failed ones.")] = False,
@@ -170,6 +171,7 @@ def serve(
         upstreams=upstreams,
         engine=engine,
         engine_arguments=engine_arg or (),
+        device=device,
         say=note,
     )
     port = bound.getsockname()[1]

@@ -20,7 +20,7 @@ from typing import Any
 from huiyi.encoding.passes import Batch, LongRun, Outcome
 from huiyi.encoding.waiting import Job, Waiting
 from huiyi.errors import HuiyiError, InvalidInput, ModelFailed, Overloaded, TooLarge, TooLong, Unavailable
-from huiyi.types import Engine, Floats, Ids
+from huiyi.types import Batches, Engine, Floats, Ids
 
 CANCEL_POLL_S = 0.05
 # A text may be overtaken for so long by each token of its request up to its own last: a question of 20 tokens passes a list of passages
@@ -65,25 +65,29 @@ class Scheduler:
 
     max_batch_tokens: tokens in a batch; a single row may exceed it. max_padding_tokens: by how many, in sum, the rows of a batch may fall
     short of the longest: engines pack their tokens, so padding costs time in attention alone. max_queue_tokens: room of the queue,
-    running texts included; default 32,768 or the longest text, whichever is more. workers: threads that may be in the engine at once;
-    more than one for an engine that is safe to call so and has no `long_tokens` below its longest text.
+    running texts included; default 32,768, the longest text or 16 batches, whichever is most. workers: threads that may be in the engine
+    at once; more than one for an engine that is safe to call so and has no `long_tokens` below its longest text. What is not given
+    is as the engine wants it, see `types.Batches`.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        max_batch_tokens: int = 512,
-        max_padding_tokens: int = 256,
+        max_batch_tokens: int | None = None,
+        max_padding_tokens: int | None = None,
         max_queue_tokens: int | None = None,
-        workers: int = 1,
+        workers: int | None = None,
     ) -> None:
-        self._engine, self._max_workers = engine, workers
-        self._max_batch_tokens = max_batch_tokens
-        self._max_queue_tokens = max(32_768, engine.max_tokens) if max_queue_tokens is None else max_queue_tokens
+        wanted: Batches = getattr(engine, "batches", Batches())
+        self._engine, self._max_workers = engine, workers or wanted.workers
+        self._max_batch_tokens = max_batch_tokens or wanted.tokens
+        padding = wanted.padding if max_padding_tokens is None else max_padding_tokens
+        most = max(32_768, engine.max_tokens, 16 * self._max_batch_tokens)
+        self._max_queue_tokens = most if max_queue_tokens is None else max_queue_tokens
         self._lock = threading.RLock()
         self._arrived, self._left = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._waiting = Waiting(engine.long_tokens, max_batch_tokens, max_padding_tokens)
+        self._waiting = Waiting(engine.long_tokens, self._max_batch_tokens, padding)
         self._open: set[Job] = set()  # accepted, not settled
         self._held_tokens = 0
         self._long: LongRun | None = None

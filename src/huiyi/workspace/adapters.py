@@ -24,6 +24,7 @@ from huiyi.encoding.selfcheck import Check
 from huiyi.encoding.tokenizer import Tokenizer, query_prefix
 from huiyi.engines.adapters import MAX_RANK, Adapter, open_adapter
 from huiyi.engines.checkpoint import BertConfig, Checkpoint, open_checkpoint
+from huiyi.engines.devices import LocalEngine
 from huiyi.engines.heads import Head
 from huiyi.engines.hub import locate
 from huiyi.engines.merging import merged_checkpoint, note_merge, write_merged
@@ -128,7 +129,7 @@ def adapted(base: LocalEncoder, checkpoint: Checkpoint, folder: AdapterFolder, *
             f"{folder.adapter.path} has rank {folder.adapter.rank}, and up to {MAX_RANK} is computed beside the base: "
             f"merge it into its base (huiyi model merge)"
         )
-    engine = cast(OpenVINOEngine, base.engine)
+    engine = cast(LocalEngine, base.engine)
     inputs = engine.adapt(folder.adapter)
     tokenizer = cast(Tokenizer, base.tokenizer)
     space = hashlib.blake2b(f"{checkpoint.digest} {folder.digest}".encode(), digest_size=16).hexdigest()

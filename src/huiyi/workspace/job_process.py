@@ -60,7 +60,8 @@ def _loader(job: Job) -> Callable[[str | None], Model]:
     def made(name: str | None) -> Model:
         origin = job.origin
         if origin is not None:
-            return load(origin.model, origin.precision, max_tokens=origin.max_tokens, adapter=origin.adapter, offline=True)
+            max_tokens, adapter, device = origin.max_tokens, origin.adapter, origin.device
+            return load(origin.model, origin.precision, max_tokens=max_tokens, adapter=adapter, device=device, offline=True)
         return load(name, offline=True)
 
     return made

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import cast
 
 from huiyi import settings
 from huiyi.encoding import probes, selfcheck
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.selfcheck import Check, Comparison
+from huiyi.engines import devices
 from huiyi.engines.checkpoint import open_checkpoint
+from huiyi.engines.devices import LocalEngine
 from huiyi.engines.heads import Purpose, purpose, require_embedding
 from huiyi.engines.hub import locate, pulled
-from huiyi.engines.openvino import OpenVINOEngine, resolve_precision
+from huiyi.engines.openvino import resolve_precision
 from huiyi.errors import InvalidInput
 from huiyi.model import Model
 from huiyi.workspace.adapters import adapted, adapter_checks, open_folder, tokenizer_of
@@ -92,6 +95,7 @@ def load(
     max_tokens: int | None = None,
     offline: bool = False,
     adapter: str | Path | None = None,
+    device: str | None = None,
 ) -> Model:
     """As `huiyi.load`. offline: a name that was not pulled before is refused, not downloaded.
 
@@ -99,31 +103,34 @@ def load(
     """
     name = named(name_or_path)
     if name.startswith(("http://", "https://")):
-        if precision != "auto" or threads is not None or adapter is not None:
-            raise InvalidInput(f"{name.partition('#')[0]} computes as it was started: precision, threads and adapters are its own matter")
+        if precision != "auto" or threads is not None or adapter is not None or device is not None:
+            raise InvalidInput(
+                f"{name.partition('#')[0]} computes as it was started: precision, threads, device and adapters are its own matter"
+            )
         from huiyi.workspace.upstreams import connect_named
 
         return connect_named(name, max_tokens=max_tokens, offline=offline)
+    devices.named(device)
     path = locate(name, offline=offline)
     require_embedding(path, name)
     checkpoint = open_checkpoint(path).up_to(max_tokens)
     tokenizer = tokenizer_of(checkpoint)
     put_on = open_folder(Path(adapter), checkpoint) if adapter is not None else None
-    engine = OpenVINOEngine(checkpoint, precision, threads, settings.home() / "cache" / "weights")
+    engine = devices.start(checkpoint, precision, threads, device)
     encoder = LocalEncoder(tokenizer, engine, space=checkpoint.digest, dimensions=checkpoint.dimensions)
     prompts = checkpoint.prompts
     if put_on is not None:
         encoder, prompts = adapted(encoder, checkpoint, put_on, shared=False), put_on.prompts(checkpoint)
-    reopen = partial(load, name, precision, threads, max_tokens=max_tokens, offline=offline, adapter=adapter)
-    about = _about(name, engine, offered=precision == "auto") + (f", with the adapter {adapter}" if adapter is not None else "")
+    reopen = partial(load, name, precision, threads, max_tokens=max_tokens, offline=offline, adapter=adapter, device=device)
+    about = _about(name, engine, device, offered=precision == "auto") + (f", with the adapter {adapter}" if adapter is not None else "")
     return Model(encoder, name, prompts, checkpoint.default_prompt_name, checkpoint.normalize, reopen, about)
 
 
-def _about(name: str, engine: OpenVINOEngine, offered: bool) -> str:
+def _about(name: str, engine: LocalEngine, device: str | None, offered: bool) -> str:
     """The line that a command begins with. offered: whether to name int8 and what it brings, see docs/benchmarks.md."""
-    threads = engine.threads or os.cpu_count() or 1
     int8 = f"; --precision int8 is about {INT8_GAIN} times as fast and a little less exact (huiyi model check --precision int8 compares)"
-    return f"{name} in {engine.precision} on {threads} threads{int8 if offered else ''}"
+    has_int8 = devices.named(device) == devices.CPU
+    return f"{name} in {engine.precision} on {devices.place(device, engine.threads)}{int8 if offered and has_int8 else ''}"
 
 
 def model_pull(name: str, hub: str | None = None, revision: str | None = None) -> KnownModel:
@@ -172,17 +179,19 @@ def model_check(
     *,
     offline: bool = False,
     adapter: str | Path | None = None,
+    device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> CheckedModel:
     """Whether a model's vectors are what its folder means, as `selfcheck.check` judges.
 
-    A precision other than auto and fp32 is compared with fp32 over 200 texts, which takes as long as embedding them twice.
+    A precision other than auto and fp32, and any device but the CPU, is compared with fp32 on the CPU over 200 texts, which takes as long
+    as embedding them twice.
     adapter: put on the model, and judged by `adapter_checks`. Of a pair classifier that is all there is to judge.
     """
     name, began = named(name_or_path), monotonic()
     folder = locate(name, offline=offline)
     checkpoint = open_checkpoint(folder)
-    resolved = resolve_precision(precision)
+    compares = precision not in ("auto", "fp32") or devices.named(device) != devices.CPU
     of_adapter: tuple[Check, ...] = ()
     if adapter is not None:
         found = open_folder(Path(adapter), checkpoint)
@@ -190,16 +199,17 @@ def model_check(
         of_adapter = adapter_checks(checkpoint, found.adapter, threads)
         if found.is_classifier:
             return CheckedModel(name, "fp32", all(check.ok for check in of_adapter), of_adapter, None, monotonic() - began)
-    with load(str(folder), precision, threads, adapter=adapter) as model:
+    with load(str(folder), precision, threads, adapter=adapter, device=device) as model:
+        encoder = cast(LocalEncoder, model.encoder)
+        resolved = encoder.precision
         say(f"{name} in {resolved}: looking at its vectors")
-        report = selfcheck.check(model.encoder, resolved, checkpoint.pooling == "last", published_sha256(checkpoint.path))
-        compares = precision not in ("auto", "fp32")
+        report = selfcheck.check(encoder, resolved, checkpoint.pooling == "last", published_sha256(checkpoint.path))
         if compares:
             say(f"comparing {resolved} with fp32 over {len(probes.TEXTS)} texts")
             vectors = text_encoder(model, truncate="end")(probes.TEXTS).vectors
     comparison = None
     if compares:
-        with load(str(folder), "fp32", threads, adapter=adapter) as reference:
+        with load(str(folder), "fp32", threads, adapter=adapter, device=devices.CPU) as reference:
             comparison = selfcheck.compare(vectors, text_encoder(reference, truncate="end")(probes.TEXTS).vectors, probes.TEXTS, resolved)
     checks = report.checks + of_adapter
     ok = all(check.ok is not False for check in checks) and (comparison is None or comparison.ok)

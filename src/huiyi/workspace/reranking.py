@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from huiyi import settings
 from huiyi.encoding.pairing import bare
 from huiyi.encoding.reranker import Reranker, YesNoReranker
 from huiyi.encoding.tokenizer import Tokenizer
+from huiyi.engines import devices
 from huiyi.engines.heads import answer_head, classifier_head, open_reranker
 from huiyi.engines.hub import locate
-from huiyi.engines.openvino import OpenVINOEngine
 from huiyi.errors import ModelFailed, UnsupportedModel
 from huiyi.workspace.adapters import template_for, tokenizer_of
 
@@ -24,6 +23,7 @@ def load_reranker(
     *,
     max_tokens: int | None = None,
     offline: bool = False,
+    device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Reranker:
     """A `Reranker`; close it. max_tokens: of query and text together, by default what the folder states.
@@ -38,7 +38,7 @@ def load_reranker(
     head = (
         classifier_head(checkpoint) if folder.has_label else answer_head(checkpoint, *(folder.answers or answers(tokenizer, name_or_path)))
     )
-    engine = OpenVINOEngine(checkpoint, precision, threads, settings.home() / "cache" / "weights")
+    engine = devices.start(checkpoint, precision, threads, device)
     if checkpoint.family == "qwen3":
         made: Reranker = YesNoReranker(name_or_path, tokenizer, engine, head=head, space=checkpoint.digest)
     else:

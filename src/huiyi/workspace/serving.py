@@ -13,9 +13,9 @@ from huiyi.encoding.cache import CachedEncoder
 from huiyi.encoding.classifier import PairClassifier
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.remote import RemoteEncoder
+from huiyi.engines import devices
 from huiyi.engines.checkpoint import Checkpoint, open_checkpoint
 from huiyi.engines.hub import locate
-from huiyi.engines.openvino import resolve_precision
 from huiyi.errors import InvalidInput, ModelFailed, NotFound, UnsupportedModel
 from huiyi.serving import Origin, Served
 from huiyi.workspace.adapters import adapted, open_folder, require_effect
@@ -42,6 +42,7 @@ def serve(
     upstreams: Upstreams | None = None,
     engine: str | None = None,
     engine_arguments: Sequence[str] = (),
+    device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Served]:
     """Models loaded and checked, ready to be served; close each. None named: HUIYI_MODEL, which may be unset where rerankers are named.
@@ -50,11 +51,12 @@ def serve(
     those, in the order of `models` and then `rerankers`, which answer /v1/rerank. max_tokens: longest text of an embedding model;
     default each folder's own. cache: keep vectors in HUIYI_HOME/cache/vectors. adapters: NAME=DIR each, served under NAME beside the first
     of the models that it fits. upstreams: servers that have the embedding model; `models` then names what `upstreams.connect`
-    takes as `model`, one at most. engine: "sglang" or "vllm", started here with the one model and engine_arguments of its own. Raises what
-    `load`, `load_reranker`, `connect` and `Upstreams.started` raise, ModelFailed when vectors are not what a model's folder means.
+    takes as `model`, one at most. engine: "sglang" or "vllm", started here with the one model and engine_arguments of its own. device: as
+    `huiyi.load` has it, for what computes in this process. Raises what `load`, `load_reranker`, `connect` and `Upstreams.started` raise,
+    ModelFailed when vectors are not what a model's folder means.
     """
     if upstreams is not None or engine is not None:
-        rest = (precision, threads, served_names, cache, max_tokens, max_request_tokens, offline, adapters, rerankers, say)
+        rest = (precision, threads, served_names, cache, max_tokens, max_request_tokens, offline, adapters, rerankers, device, say)
         if engine is None:
             assert upstreams is not None
             return _serve_upstreams(upstreams, models, *rest)
@@ -78,16 +80,17 @@ def serve(
     twice = {name for name, _ in known if [other for other, _ in known].count(name) > 1}
     if twice:
         raise InvalidInput(f"two models would be served as {', '.join(sorted(twice))}; name them apart with --served-model-name")
+    rounding = "" if devices.named(device) == devices.CPU else " torch"
     put_on = _named_folders(adapters, {known_as for name, aliases in known for known_as in (name, *aliases)})
     served: list[Served] = []
     try:
         for name, (under, aliases) in zip(names, known[: len(names)], strict=True):
             folder = locate(name, offline=offline)
-            model = load(str(folder), precision, threads, max_tokens=max_tokens)
+            model = load(str(folder), precision, threads, max_tokens=max_tokens, device=device)
             encoder, checkpoint = cast(LocalEncoder, model.encoder), open_checkpoint(folder).up_to(max_tokens)
-            resolved = resolve_precision(precision)
-            variant = f"{resolved} {__version__}" if cache else None
-            origin = Origin(lasting(name), precision, max_tokens)
+            resolved = encoder.precision
+            variant = f"{resolved}{rounding} {__version__}" if cache else None
+            origin = Origin(lasting(name), precision, max_tokens, device=device)
             adapting = _Adapting(under, encoder, checkpoint, variant, max_request_tokens, origin)
             served.append(
                 Served(
@@ -104,7 +107,7 @@ def serve(
             report = selfcheck.check(encoder, resolved, checkpoint.pooling == "last", published_sha256(folder))
             _require_passed(name, report)
         for name, (under, aliases) in zip(rerankers, known[len(names) :], strict=True):
-            reranker = load_reranker(name, precision, threads, offline=offline, say=say)
+            reranker = load_reranker(name, precision, threads, offline=offline, device=device, say=say)
             served.append(Served(under, reranker, aliases=aliases, max_request_tokens=max_request_tokens))
         for name, folder in put_on.items():
             say(f"{name}: looking at the adapter in {folder}")
@@ -128,6 +131,7 @@ def _serve_upstreams(
     offline: bool,
     adapters: Sequence[str],
     rerankers: Sequence[str],
+    device: str | None,
     say: Callable[[str], None],
 ) -> list[Served]:
     """The model behind the upstreams, and rerankers of this process."""
@@ -151,7 +155,7 @@ def _serve_upstreams(
             as_, also = (served_names[i], ()) if i < len(served_names) else _served_under(name)
             if any(as_ in (each.name, *each.aliases) for each in served):
                 raise InvalidInput(f"two models would be served as {as_}; name them apart with --served-model-name")
-            reranker = load_reranker(name, precision, threads, offline=offline, say=say)
+            reranker = load_reranker(name, precision, threads, offline=offline, device=device, say=say)
             served.append(Served(as_, reranker, aliases=also, max_request_tokens=max_request_tokens))
     except BaseException:
         encoder.close(drain=False)
