@@ -314,4 +314,8 @@ def metadata_json(metadata: Mapping[str, Value]) -> str:
 
 
 def digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
+    return digest_bytes(text).hex()
+
+
+def digest_bytes(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()

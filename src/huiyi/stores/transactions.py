@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from huiyi.errors import NotFound
-from huiyi.stores.store import Facts, Fingerprint, Record, digest, metadata_json
+from huiyi.stores.store import Facts, Fingerprint, Record, digest_bytes, metadata_json
 from huiyi.types import Floats
 
 SELECT = 500  # values in one IN (...)
@@ -132,7 +132,7 @@ class Snapshot:
             if not found:
                 return
             for number, id_, metadata, text_digest, metadata_digest, seal, _ in found:
-                if _seal(number, id_, text_digest, metadata_digest) != seal or _digest(metadata) != metadata_digest:
+                if _seal(number, id_, text_digest, metadata_digest) != seal or digest_bytes(metadata) != metadata_digest:
                     raise Damaged("a record is not what was written")
             row = found[-1][0]
             yield [each[0] for each in found], [each[2] for each in found], b"".join(_opened(each[6], each[0]) for each in found)
@@ -154,7 +154,7 @@ class Snapshot:
         rows: list[int] = []
         texts: list[str] = []
         for row, text, text_digest in self.db.execute("SELECT row, text, text_digest FROM records WHERE row > ? ORDER BY row", [after]):
-            if not isinstance(text, str) or _digest(text) != text_digest:
+            if not isinstance(text, str) or digest_bytes(text) != text_digest:
                 raise Damaged("a text is not what was written")
             rows.append(row)
             texts.append(text)
@@ -223,7 +223,7 @@ class Writing(Snapshot):
         rows = []
         for row, record in enumerate(records, first):
             metadata = metadata_json(record.metadata)
-            text_digest, metadata_digest = _digest(record.text), _digest(metadata)
+            text_digest, metadata_digest = digest_bytes(record.text), digest_bytes(metadata)
             seal = _seal(row, record.id, text_digest, metadata_digest)
             rows.append((row, record.id, record.text, metadata, text_digest, metadata_digest, seal))
         self.db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
@@ -244,7 +244,7 @@ class Writing(Snapshot):
             if record.id not in rows:
                 raise NotFound(f"there is no record {record.id!r} to revise")
             metadata, row, text_digest = metadata_json(record.metadata), rows[record.id], bytes.fromhex(texts[record.id])
-            made.append((metadata, _digest(metadata), _seal(row, record.id, text_digest, _digest(metadata)), row))
+            made.append((metadata, digest_bytes(metadata), _seal(row, record.id, text_digest, digest_bytes(metadata)), row))
         self.db.executemany("UPDATE records SET metadata = ?, metadata_digest = ?, seal = ? WHERE row = ?", made)
         self.note(row for *_, row in made)
 
@@ -269,30 +269,33 @@ def _integer(value: object) -> int:
     return value
 
 
-def _digest(text: str) -> bytes:
-    return bytes.fromhex(digest(text))
-
-
 def _seal(row: int, id_: str, text_digest: bytes, metadata_digest: bytes) -> bytes:
-    return hashlib.blake2b(b"%d %b %b" % (row, text_digest, metadata_digest), digest_size=SEAL_BYTES, key=_digest(id_)).digest()
+    return hashlib.blake2b(b"%d %b %b" % (row, text_digest, metadata_digest), digest_size=SEAL_BYTES, key=digest_bytes(id_)).digest()
 
 
 def _checked(found: tuple[int, str, str, str, bytes, bytes, bytes]) -> tuple[int, Record]:
     row, id_, text, metadata, text_digest, metadata_digest, seal = found
     with suppress(TypeError, ValueError, AttributeError):  # of a value that has become one of another type
-        if _seal(row, id_, text_digest, metadata_digest) == seal and (_digest(text), _digest(metadata)) == (text_digest, metadata_digest):
+        if _seal(row, id_, text_digest, metadata_digest) == seal and (digest_bytes(text), digest_bytes(metadata)) == (
+            text_digest,
+            metadata_digest,
+        ):
             return row, Record(id_, text, json.loads(metadata))
     raise Damaged(f"record {id_!r} is not what was written")
 
 
 def _sealed(data: bytes, row: int) -> bytes:
-    return data + zlib.crc32(data, row & 0xFFFFFFFF).to_bytes(CRC_BYTES, "little")
+    return data + _crc(data, row)
 
 
 def _opened(sealed: object, row: int) -> bytes:
-    if not isinstance(sealed, bytes) or _sealed(sealed[:-CRC_BYTES], row) != sealed:
-        raise Damaged("a vector is not what was written")
-    return sealed[:-CRC_BYTES]
+    if isinstance(sealed, bytes) and _crc(data := sealed[:-CRC_BYTES], row) == sealed[-CRC_BYTES:]:
+        return data
+    raise Damaged("a vector is not what was written")
+
+
+def _crc(data: bytes, row: int) -> bytes:
+    return zlib.crc32(data, row & 0xFFFFFFFF).to_bytes(CRC_BYTES, "little")
 
 
 def floats(halves: bytes, rows: int) -> Floats:
