@@ -1,6 +1,7 @@
-"""Loaders in the place of `workspace.load`, for machines with this module on their path: one refuses, the other dies of a text."""
+"""Loaders in the place of `workspace.load`, for machines with this module on their path: they refuse, differ, or die of a text."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from huiyi.encoding.encoder import LocalEncoder
@@ -27,3 +28,12 @@ def deadly(name: str, precision: str, threads: int, **options: Any) -> Model:
 
     encoder.embed = dies  # type: ignore[method-assign]
     return model
+
+
+def differing(name: str, precision: str, threads: int, **options: Any) -> Model:
+    """The first process to load it has fp32, the others int8."""
+    try:
+        (Path(os.environ["HUIYI_HOME"]) / "loaded").touch(exist_ok=False)
+    except FileExistsError:
+        return load(name, "int8", threads, **options)
+    return load(name, "fp32", threads, **options)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from fakes import in_thread
 from huiyi.encoding.machines import RayEncoder
 from huiyi.errors import InvalidInput, MissingExtra, Unavailable
 
@@ -29,3 +30,18 @@ def test_an_address_where_nothing_answers_is_told_at_once() -> None:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         refused(f"127.0.0.1:{taken.getsockname()[1]}", Unavailable, "nothing answers at 127.0.0.1:.*is the cluster up")
     refused("127.0.0.1:99999", Unavailable, "nothing answers at 127.0.0.1:99999")
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_an_address_where_something_else_answers_is_told_at_once(says) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(100)
+                line.sendall(says)
+
+        answered = in_thread(answer)
+        refused(f"127.0.0.1:{server.getsockname()[1]}", Unavailable, "what answers at 127.0.0.1:.* is no Ray cluster")
+        answered.result(60)

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import REPOSITORY
 from fakes import in_thread, until
-from far_models import deadly, refusing
+from far_models import deadly, differing, refusing
 from huiyi import workspace
 from huiyi.cli.app import main
 from huiyi.encoding.machines import RayEncoder
@@ -236,6 +236,17 @@ def test_what_keeps_a_model_from_being_loaded_is_told_as_it_was_raised(two, tmp_
         two.load(load=refusing)
     with pytest.raises(InvalidInput, match="leave --ray out"):
         load_on_machines(two.address, "http://127.0.0.1:1#model")
+
+
+@pytest.mark.slow
+def test_a_machine_that_computes_otherwise_is_left_out(two) -> None:
+    said: list[str] = []
+    with two.load(load=differing, say=said.append) as model:
+        until(lambda: any(line.startswith("left out: ") for line in said))
+        assert model.encoder.precision == "fp32"
+        assert len(model.encoder.machines) == 1
+    assert "computes in int8" in "".join(said)
+    assert "name a --precision that all of them have" in "".join(said)
 
 
 @pytest.mark.slow

@@ -9,6 +9,9 @@ from huiyi.errors import InvalidInput, MissingExtra, Unavailable
 
 LOCAL, AUTO = "local", "auto"
 REACH_S = 5.0
+# Ray speaks gRPC. Both sides of HTTP/2 begin with their settings (RFC 9113, section 3.4): three bytes of length, then the type.
+SETTINGS = b"\x04"
+HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + bytes(5)
 OBJECT_STORE_BYTES = 256 * 2**20  # of a cluster of our own: what lies in it is some slices of texts and vectors
 
 
@@ -45,7 +48,11 @@ def _require_reachable(address: str) -> None:
             f"{address} is no address of a Ray cluster: HOST:PORT, auto for the one this machine is in, local for this machine"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), REACH_S) as line:
+            if os.getenv("RAY_USE_TLS") != "1":
+                line.sendall(HTTP2_HELLO)
+                if line.makefile("rb").read(4)[3:] != SETTINGS:
+                    raise Unavailable(f"what answers at {address} is no Ray cluster; ray start --head says where one is")
     except (OSError, OverflowError) as error:
         raise Unavailable(
             f"nothing answers at {address} ({first_line(error)}); is the cluster up (ray start --head says where), and the port open?"
