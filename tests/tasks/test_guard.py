@@ -192,3 +192,34 @@ def test_a_long_text_takes_no_time() -> None:
     began = perf_counter()
     assert kinds(long, long + "不") == []  # beyond what is looked at
     assert perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("为什么我的额度不够用", "怎么提高额度"),
+        ("换手机号了收不到验证码怎么办", "验证码发到以前的手机号了"),
+        ("借款一直失败是什么原因", "为什么总是借不出来"),
+        ("昨天晚上12点申请的,什么时候来电话", "一般要等多久才会打电话审核"),
+    ],
+)
+def test_where_all_else_differs_too_nothing_is_remarked_on(a: str, b: str) -> None:
+    """Other words for the same: a denial or a number on one side is a part of how it is told."""
+    assert kinds(a, b) == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("北京的朋友问北京的地铁", "上海的朋友问上海的地铁"),  # the same change in two places is one
+        ("日本人喜欢什么", "加拿大人喜欢什么"),  # which the dictionary cuts in two ways
+        ("怎么注册QQ", "怎么注册邮箱"),  # a name, and a word that may be one
+    ],
+)
+def test_one_name_for_another_wherever_it_stands(a: str, b: str) -> None:
+    assert kinds(a, b) == kinds(b, a) == ["term"]
+
+
+def test_a_number_ends_where_the_next_begins() -> None:
+    assert kinds("借一万一天利息多少", "借1万元一天利息多少") == []
+    assert kinds("借一万一天利息多少", "借两万一天利息多少") == ["number"]

@@ -27,7 +27,7 @@ FLOOR = 0.6  # pairs below are not kept, so that a threshold may move down to he
 NEAREST = 32  # neighbours asked for; a row with more above the threshold is compared with all others of its kind
 NEAREST_ACROSS = 8
 QUERIES_AT_ONCE = 4_096
-ASKED = 50  # members of a group that a newcomer is compared with by the guard: those nearest to the representative
+ASKED = 3  # members of a group, beside the representative, that a newcomer is compared with by the guard: those nearest to it
 
 
 @dataclass(frozen=True)
@@ -231,9 +231,9 @@ class _Evidence:
         return "near" if place < len(self.near) and self.near[place] == key else "semantic"
 
     def objection(self, members: list[int], other: int) -> tuple[int, tuple[Remark, ...]]:
-        """The first of a group's members that `other` must not be merged with, and why; the representative comes first."""
+        """The first of `members` that `other` must not be merged with, and why; the representative comes first."""
         if self.texts is not None:
-            for member in members[:ASKED]:
+            for member in members:
                 if found := self.guard.remarks(self.texts[member], self.texts[other]):
                     return member, found
         return members[0], ()
@@ -253,6 +253,7 @@ def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
     strength = weights + np.bincount(left, weights[right], count).astype(np.int64)
     free = np.ones(count, bool)
     crowded = evidence.last >= threshold
+    owner = np.full(count, -1, np.int64)
     groups: list[Group] = []
     apart: list[Pair] = []
     closeness = np.bincount(left, scores, count).round(3)  # of equally strong rows the one in the middle
@@ -268,19 +269,21 @@ def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
             others, cosines = np.concatenate([others, rest]), np.concatenate([cosines, products])
             others, once = np.unique(others, return_index=True)
             cosines = cosines[once]
-        members = [int(one)]
+        owner[one] = one
         repeats = [Pair(int(row), int(evidence.first[one]), 1.0, "exact") for row in evidence.copies[one][1:]]
         for place in np.lexsort((evidence.order[others], -cosines)):
             other = int(others[place])
             if not free[other]:
                 continue
             score, likeness = min(float(cosines[place]), 1.0), evidence.likeness(int(one), other)
-            objector, found = evidence.objection(members, other)
+            near = np.arange(ends[other], ends[other + 1])
+            near = near[(owner[right[near]] == one) & (scores[near] > cosines[place])]
+            near = near[np.lexsort((evidence.order[right[near]], -scores[near]))[:ASKED]]
+            objector, found = evidence.objection([int(one), *right[near].tolist()], other)
             if found:
                 apart.append(Pair(int(evidence.first[other]), int(evidence.first[objector]), score, likeness, found))
                 continue
-            free[other] = False
-            members.append(other)
+            free[other], owner[other] = False, one
             repeats += [Pair(int(row), int(evidence.first[one]), score, likeness) for row in evidence.copies[other]]
         if repeats:
             groups.append(Group(int(evidence.first[one]), tuple(repeats)))

@@ -6,6 +6,7 @@ is no proof that they are one. Rules, no model: what they know is in docs/dedup.
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,13 +14,15 @@ from typing import Literal
 
 from huiyi.tasks.names import CHINESE, NAMES, Names, Word, new_names, words
 from huiyi.tasks.names import difference as name_difference
-from huiyi.tasks.quantities import LATIN, Number, numbers
+from huiyi.tasks.quantities import LATIN, NUMBER, Number, numbers
 from huiyi.tasks.quantities import difference as number_difference
 
 RemarkKind = Literal["number", "negation", "term"]
 
 TEXT_CHARACTERS = 20_000  # of a longer text the rest is not looked at
 KEPT_TEXTS = 100_000
+SAME_REST = 0.85  # least likeness of what two Chinese texts say beside numbers and denials: where all else differs, so may these
+SAME_BESIDE_NAMES = 0.6
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ class Guard:
     def remarks(self, a: str, b: str) -> tuple[Remark, ...]:
         """Why `a` and `b` should not be taken for one text, at most one remark a kind; nothing for texts that are the same."""
         one, other = self._text(a), self._text(b)
-        found = [number_remark(one, other), negation_remark(one, other), self._term_remark(one, other)]
+        found = []
+        if _same(one, other, one.rest, other.rest, SAME_REST):
+            found = [number_remark(one, other), negation_remark(one, other)]
+        found.append(self._term_remark(one, other))
         return tuple(remark for remark in found if remark)
 
     def _term_remark(self, one: "Text", other: "Text") -> Remark | None:
@@ -66,7 +72,7 @@ class Guard:
             if left != right:
                 return Remark("term", ", ".join(sorted(left - right)), ", ".join(sorted(right - left)))
         found = name_difference(one.words, other.words)
-        return Remark("term", *found) if found else None
+        return Remark("term", *found) if found and _same(one, other, one.without(found), other.without(found), SAME_BESIDE_NAMES) else None
 
     def _text(self, text: str) -> "Text":
         found = self._texts.get(text)
@@ -113,8 +119,28 @@ class Text:
         return CHINESE.search(self._text) is not None
 
     @cached_property
+    def rest(self) -> Counter[str]:
+        """The characters of what is neither number nor negation nor empty."""
+        return Counter(EMPTY.sub("", NEGATIVE.sub("", NUMBER.sub("", NOT_NEGATIVE.sub("", self.plain)))))
+
+    @cached_property
     def words(self) -> list[Word]:
         return words(self._text, self._names)
+
+    def without(self, terms: Sequence[str]) -> Counter[str]:
+        """The characters of the words that are neither names nor in `terms`."""
+        return Counter(EMPTY.sub("", "".join(word.text for word in self.words if not word.named and word.text not in terms)))
+
+
+def _same(one: Text, other: Text, rest: Counter[str], other_rest: Counter[str], least: float) -> bool:
+    """Whether what is left of the two is so much the same that a difference is one; not asked of other languages."""
+    return not (one.chinese and other.chinese) or likeness(rest, other_rest) >= least
+
+
+def likeness(one: Counter[str], other: Counter[str]) -> float:
+    """Dice's coefficient of two bags; 1 where both are empty."""
+    total = one.total() + other.total()
+    return 2 * (one & other).total() / total if total else 1.0
 
 
 def plain(text: str) -> str:
@@ -140,13 +166,15 @@ NOT_NEGATIVE = re.compile(
     # whether or not
     r"(.)[不没]\1|(..)[不没]\2|有没|是否|能否|可否|会否|与否|[不没](?=[啊呢呀]?[?。!,]*$)|没有(?=[啊呢呀]?\?*$)"
     # 不, 别, 无, 非, 未 and 没 inside other words
+    r"|(?<!看)不见"
     r"|不仅|不但|不过|不管|不断|不好意思|不得不|不得已|差不多|对不起|了不起|不久|不少|不如|不妨|不料|不禁|不由|不论|不只|不止|不单|要不|"
     r"不知不觉|不锈|特别|分别|别人|别的|个别|区别|级别|性别|告别|识别|类别|别墅|辨别|鉴别|判别|别名|别称|派别|离别|差别|别处|不同于|不错|不客气|不辛苦|不知道|不知|不定|不和|非裔|非政府|非营利|不同之处|不同的|不明飞行|不规则|别克|"
     r"无论|无线|无数|无比|无锡|无人机|非常|非洲|除非|是非|非得|未来|没准|没事|没错|否则|不丹|不列颠|不来梅|布莱|无敌|无极|"
     r"\bnot only\b|\bno doubt\b|\bno\. ?\d|\bno matter\b|\bwhether or not\b|\bwhy not\b|\bnot just\b"
 )
+EMPTY = re.compile(r"[\W_]|已经|[的了吗呢啊吧呀我你您请问是有还就都也又才很]")
 NEGATIVE = re.compile(
-    r"[不没未别无非勿甭]|否认|否定|"
+    r"[不没未别无非勿甭]|木有|否认|否定|"
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|nowhere|without|cannot|unable|hardly)\b|n't\b|\b(?:dont|cant|wont|didnt|isnt|doesnt|arent)\b|"
     r"\b(?:nunca|jamás|tampoco|ningun[oa]?|ningún|sin|não|nunca|sem|nenhum|nenhuma|ne|n'|pas|jamais|sans|aucune?|rien|nicht|kein\w*|nie|niemals|"
     r"ohne|non|mai|senza|nessun\w*|niet|geen|nooit|bez|inte|ikke|ikkje|aldrig|aldri|değil|yok|không|chưa|đừng|tidak|bukan|jangan|belum|tanpa|nem|ei)\b|"

@@ -94,6 +94,8 @@ NAMES = frozenset(
     ]
 )
 NAME_TAGS = {"ns": "place", "nt": "name", "nz": "name", "nrt": "name", "nrfg": "name", "nr": "person"}  # of jieba's dictionary
+NOUN_TAGS = dict.fromkeys(("n", "ng", "ag", "j"), "noun")
+ABBREVIATION = 3  # letters at most: QQ is no translation of what stands in its place, Software may be one
 CHINESE = re.compile("[\u4e00-\u9fff]")
 TOKEN = re.compile(
     r"(?P<chinese>[\u4e00-\u9fff]+)"
@@ -111,10 +113,14 @@ LEARNED_CHARACTERS = 2_000  # of each
 
 @dataclass(frozen=True)
 class Word:
-    """kind: what sort of a name it is ("known", "name", "place", "person", "letters"), "" for none."""
+    """kind: what sort of a name it is ("known", "name", "place", "person", "letters"); "noun" for what may be one, "" for no name."""
 
     text: str
     kind: str = ""
+
+    @property
+    def named(self) -> bool:
+        return self.kind not in ("", "noun")
 
 
 def words(text: str, names: Names) -> list[Word]:
@@ -141,7 +147,7 @@ def words(text: str, names: Names) -> list[Word]:
 
 
 def _tagged(tags: Iterable[tuple[str, str]]) -> list[Word]:
-    return [Word(word, NAME_TAGS.get(tag, "") if len(word) > 1 else "") for word, tag in tags]
+    return [Word(word, (NAME_TAGS | NOUN_TAGS).get(tag, "") if len(word) > 1 else "") for word, tag in tags]
 
 
 def _written_as_name(match: re.Match[str], text: str, proper: frozenset[str]) -> bool:
@@ -156,25 +162,59 @@ def _written_as_name(match: re.Match[str], text: str, proper: frozenset[str]) ->
 def difference(left: list[Word], right: list[Word]) -> tuple[str, str] | None:
     """Known names that only the one and only the other has; of other names, one that stands in the other's place."""
     texts_left, texts_right = [word.text for word in left], [word.text for word in right]
-    if texts_left == texts_right or not any(word.kind for word in left) or not any(word.kind for word in right):
+    if texts_left == texts_right or not any(word.named for word in (*left, *right)):
         return None
     only_left = {word.text for word in left if word.kind == "known"} - set(texts_right)
     only_right = {word.text for word in right if word.kind == "known"} - set(texts_left)
     if only_left and only_right:
         return ", ".join(sorted(only_left)), ", ".join(sorted(only_right))
-    changes = [step for step in SequenceMatcher(None, texts_left, texts_right, autojunk=False).get_opcodes() if step[0] != "equal"]
-    for what, i, j, k, m in changes if len(changes) <= MOST_CHANGES else ():
-        if what == "replace" and j - i == m - k <= LONGEST_SWAP:
-            for one, other in zip(left[i:j], right[k:m], strict=True):
-                if _two_names(one, other) and one.text not in texts_right and other.text not in texts_left:
-                    return one.text, other.text
+    changes = _changes(left, right)
+    for one, other in changes if len(changes) <= MOST_CHANGES else ():
+        for here, there in zip(one, other, strict=True) if len(one) == len(other) <= LONGEST_SWAP else ():
+            if _two_names(here, there, alone=len(one) == 1) and here.text not in texts_right and there.text not in texts_left:
+                return here.text, there.text
     return None
 
 
-def _two_names(one: Word, other: Word) -> bool:
-    """Names that are not spellings of one: its part, its letters in their order (加州, 加利福尼亚州), or nearly its letters."""
-    if not one.kind or not other.kind:
+def _changes(left: list[Word], right: list[Word]) -> set[tuple[tuple[Word, ...], tuple[Word, ...]]]:
+    """What stands in the one where something else stands in the other; a change that is made everywhere is one."""
+    steps = SequenceMatcher(None, [word.text for word in left], [word.text for word in right], autojunk=False).get_opcodes()
+    return {_bare(tuple(left[i:j]), tuple(right[k:m])) for what, i, j, k, m in steps if what != "equal"}
+
+
+def _bare(one: tuple[Word, ...], other: tuple[Word, ...]) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
+    """Where words were cut in two ways (日本|人, 加拿大人): without the characters that both end or begin with, if names are left."""
+    if len(one) == len(other) or not one or not other:
+        return one, other
+    a, b = ("".join(word.text for word in each) for each in (one, other))
+    tail = _equal_at_first(a[::-1], b[::-1])
+    a, b = a[: len(a) - tail], b[: len(b) - tail]
+    head = _equal_at_first(a, b)
+    here, there = _as_name(a[head:]), _as_name(b[head:])
+    return ((here,), (there,)) if here and there else (one, other)
+
+
+def _equal_at_first(one: str, other: str) -> int:
+    """How many characters."""
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _as_name(text: str) -> Word | None:
+    import rjieba
+
+    pieces = rjieba.tag(text) if CHINESE.match(text) else []
+    return _tagged(pieces)[0] if len(pieces) == 1 and pieces[0][1] in NAME_TAGS else None
+
+
+def _two_names(one: Word, other: Word, alone: bool) -> bool:
+    """Names that are not spellings of one: its part, its letters in their order (加州, 加利福尼亚州), or nearly its letters.
+
+    alone: whether nothing beside them changed; then one of them may be any noun, since the dictionary does not know all names.
+    """
+    if not one.kind or not other.kind or not (one.named or other.named) or not (alone or (one.named and other.named)):
         return False
+    if not (one.named and other.named) and "letters" in (one.kind, other.kind):
+        return max(len(word.text) for word in (one, other) if word.kind == "letters") <= ABBREVIATION
     if (one.kind == "letters") != (other.kind == "letters") and "known" not in (one.kind, other.kind):  # 约翰 and John
         return False
     short, long = sorted((one.text, other.text), key=len)

@@ -59,10 +59,11 @@ NUMBER = re.compile(
 )
 # what is written with a numeral and counts nothing
 IDIOMS = re.compile(
-    "(?<![一二两三四五六七八九十百千])万一(?![千百十])|一一|千万(?=[别不要记])|万万|十分(?!钟)|一点(?![钟半一二三四五六七八九十])|一[下样直起定般些旦切致再律并会共向面边旁时]|"
+    r"(?<![一二两三四五六七八九十百千\d])万一(?![千百十])|一一|千万(?=[别不要记])|万万|十分(?!钟)|一点(?![钟半一二三四五六七八九十])|一[下样直起定般些旦切致再律并会共向面边旁时]|"
     "统一|唯一|(?<!分)之一|万分(?!之)|同一|单一|第一时间|一言|三番|四处|十字|十佳|五元组|三角|四边形|三明|四周|七夕|八卦|百度|百科|千问|万能|万达|万科|三星|四川|三亚|九江|六安|五菱|双十一|"
     "不[一二三]|乱七八糟|一心一意|二维|二手|二次元|三国|三农|五险一金|三只松鼠|五金|六神|七匹狼|七天无理由"
 )
+APART = re.compile("(?<=[百千万亿])(?=一[天日月年个])|[日月年](?=利|息)")  # 一万|一天, 一万|月息
 ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 WORDS = {word: value for value, word in enumerate(ONES.split())} | {word: 10 * tens for tens, word in enumerate(TENS.split(), 2)}
@@ -84,7 +85,7 @@ LATIN = re.compile(r"[a-z]+")
 def numbers(text: str) -> dict[Number, str]:
     """The numbers of a `plain` text with their units, and how they are written; 3,000 元, 3千元 and 三千块 are one."""
     found: dict[Number, str] = {}
-    for match in NUMBER.finditer(IDIOMS.sub(" ", text)):
+    for match in NUMBER.finditer(APART.sub(" ", IDIOMS.sub(" ", text))):
         for number in _parsed(match):
             found.setdefault(number, match[0].strip())
     for number, word in _spelled(text):
