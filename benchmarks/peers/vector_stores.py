@@ -19,6 +19,9 @@ DIM, K = 1024, 10
 BATCH = 500
 QUERIES = 100
 SHARES = (0.5, 0.1, 0.01, 0.001)
+UNSEEN = 10  # filters of each share that are asked once
+FRESH = 20  # batches after which what came last is looked for
+Range = tuple[int, int]  # of the field u: from the first, below the second
 
 
 def made(count: int, seed: int) -> np.ndarray:
@@ -45,6 +48,13 @@ def text(i: int) -> str:
     return f"订单 {i} 超过48小时未发货怎么办"
 
 
+def ranges(share: float) -> list[Range]:
+    """The filter that is asked for every query, then those that are asked once."""
+    width = round(1000 * share)
+    starts = (round(1 + (999 - width) * n / UNSEEN) for n in range(UNSEEN))
+    return [(0, width), *((start, start + width) for start in starts)]
+
+
 class Huiyi:
     """The local store; durable batch by batch."""
 
@@ -69,11 +79,14 @@ class Huiyi:
     def indexed(self) -> int:
         return self.store.status().indexed
 
-    def search(self, query: np.ndarray, below: int | None) -> list[int]:
+    def search(self, query: np.ndarray, within: Range | None) -> list[int]:
         from huiyi.stores.filters import parse
 
-        filter = None if below is None else parse({"u": {"$lt": below}})
+        filter = None if within is None else parse({"u": {"$gte": within[0], "$lt": within[1]}})
         return [int(hit.id) for hit in self.store.search(query[None], K, filter)[0]]
+
+    def search_words(self, asked: str) -> list[int]:
+        return [int(hit.id) for hit in self.store.search_keywords([asked], K)[0]]
 
     def close(self) -> None:
         self.store.close()
@@ -102,12 +115,16 @@ class Faiss:
         self.index.add(rows)
         self.faiss.write_index(self.index, str(self.path))
 
-    def search(self, query: np.ndarray, below: int | None) -> list[int]:
-        if below is None:
+    def search(self, query: np.ndarray, within: Range | None) -> list[int]:
+        if within is None:
             return self.index.search(query[None], K)[1][0].tolist()
-        mask = np.packbits(np.concatenate(self.u) < below, bitorder="little")
+        mask = self.mask(within)
         parameters = self.faiss.SearchParametersHNSW(sel=self.faiss.IDSelectorBitmap(mask), efSearch=64)
         return self.index.search(query[None], K, params=parameters)[1][0].tolist()
+
+    def mask(self, within: Range) -> np.ndarray:
+        u = np.concatenate(self.u)
+        return np.packbits((u >= within[0]) & (u < within[1]), bitorder="little")
 
     def close(self) -> None:
         pass
@@ -121,11 +138,9 @@ class FaissFlat(Faiss):
         self.index.add(np.concatenate(self.parts))
         self.faiss.write_index(self.index, str(self.path))
 
-    def search(self, query: np.ndarray, below: int | None) -> list[int]:
-        parameters = None
-        if below is not None:
-            mask = np.packbits(np.concatenate(self.u) < below, bitorder="little")
-            parameters = self.faiss.SearchParameters(sel=self.faiss.IDSelectorBitmap(mask))
+    def search(self, query: np.ndarray, within: Range | None) -> list[int]:
+        mask = None if within is None else self.mask(within)  # the selector does not hold it
+        parameters = None if mask is None else self.faiss.SearchParameters(sel=self.faiss.IDSelectorBitmap(mask))
         return self.index.search(query[None], K, params=parameters)[1][0].tolist()
 
 
@@ -158,10 +173,10 @@ class LanceDB:
             self.table.create_index(metric="dot", index_type="IVF_HNSW_SQ")
         self.table.create_scalar_index("u")
 
-    def search(self, query: np.ndarray, below: int | None) -> list[int]:
+    def search(self, query: np.ndarray, within: Range | None) -> list[int]:
         asked = self.table.search(query).metric("dot").limit(K).select(["id", "text", "u"])
-        if below is not None:
-            asked = asked.where(f"u < {below}", prefilter=True)
+        if within is not None:
+            asked = asked.where(f"u >= {within[0]} AND u < {within[1]}", prefilter=True)
         return [int(row["id"]) for row in asked.to_list()]
 
     def close(self) -> None:
@@ -192,8 +207,8 @@ class MilvusLite:
         self.client.flush("t")
         self.client.load_collection("t")
 
-    def search(self, query: np.ndarray, below: int | None) -> list[int]:
-        filter = "" if below is None else f"u < {below}"
+    def search(self, query: np.ndarray, within: Range | None) -> list[int]:
+        filter = "" if within is None else f"u >= {within[0]} and u < {within[1]}"
         found = self.client.search("t", [query.tolist()], limit=K, filter=filter, output_fields=["text", "u"])
         return [hit["id"] for hit in found[0]]
 
@@ -204,15 +219,28 @@ class MilvusLite:
 STORES = {"huiyi": Huiyi, "faiss": Faiss, "faiss_flat": FaissFlat, "lancedb": LanceDB, "milvus_lite": MilvusLite}
 
 
-def truth(rows: int, queries: np.ndarray) -> dict[int | None, list[list[int]]]:
-    """The exact answers, by the bound of the filter."""
+def truth(rows: int, queries: np.ndarray) -> dict[Range | None, list[list[int]]]:
+    """The exact answers by filter; of filters that are asked once, for one query each."""
     u = field(rows)
     scores = np.concatenate([queries @ vectors.T for _, vectors, _ in batches(rows)], axis=1)
-    answers = {}
-    for below in (None, *(round(1000 * share) for share in SHARES)):
-        there = np.arange(rows) if below is None else np.flatnonzero(u < below)
-        answers[below] = [there[np.argsort(-row[there])[:K]].tolist() for row in scores]
+    answers: dict[Range | None, list[list[int]]] = {None: [nearest(np.arange(rows), row) for row in scores]}
+    for share in SHARES:
+        often, *once = ranges(share)
+        for within, some in ((often, scores), *((each, scores[n : n + 1]) for n, each in enumerate(once))):
+            there = np.flatnonzero((u >= within[0]) & (u < within[1]))
+            answers[within] = [nearest(there, row) for row in some]
     return answers
+
+
+def nearest(there: np.ndarray, scores: np.ndarray) -> list[int]:
+    own = scores[there]
+    best = np.argpartition(-own, K)[:K] if len(own) > K else np.arange(len(own))
+    return there[best[np.argsort(-own[best])]].tolist()
+
+
+def recall(found: list[list[int]], right: list[list[int]]) -> float | None:
+    wanted = sum(map(len, right))
+    return round(sum(len(set(one) & set(other)) for one, other in zip(found, right, strict=True)) / wanted, 3) if wanted else None
 
 
 def timed(work, *arguments) -> tuple[float, object]:
@@ -227,35 +255,53 @@ def measured(name: str, rows: int, folder: Path) -> dict:
     queries = made(QUERIES, 5)
     answers = truth(rows, queries)
     store = STORES[name](folder)
-    result: dict[str, object] = {}
-    filling = 0.0
-    for start, vectors, u in batches(rows):
-        filling += timed(store.fill, start, vectors, u)[0]
-    result["ingest/s"] = None if isinstance(store, Faiss) else round(rows / filling)
+    result: dict[str, object] = filled(store, rows)
     began = time.perf_counter()
-    if name == "huiyi":
+    if isinstance(store, Huiyi):
         result |= while_building(store, queries, rows)
     else:
         store.settle()
     result["index s"] = round(time.perf_counter() - began, 1)
-    for below, right in answers.items():
-        label = "" if below is None else f" {below / 10:g} %"
-        unseen, _ = timed(store.search, queries[-1], below)
-        times, found = zip(*(timed(store.search, query, below) for query in queries), strict=True)
-        wanted = sum(len(each) for each in right)
-        hits = sum(len(set(one) & set(other)) for one, other in zip(found, right, strict=True))
-        result[f"p50{label} ms"] = round(1000 * float(np.median(times)), 2)
-        result[f"recall{label}"] = round(hits / wanted, 3) if wanted else None
-        if below is not None:
-            result[f"unseen{label} ms"] = round(1000 * unseen, 1)
+    result |= searched(store, queries, None, "", answers)
+    for share in SHARES:
+        often, *once = ranges(share)
+        label = f" {100 * share:g} %"
+        times, found = zip(*(timed(store.search, queries[n], each) for n, each in enumerate(once)), strict=True)
+        result[f"unseen{label} ms"] = round(1000 * float(np.median(times)), 1)
+        result[f"unseen recall{label}"] = recall(found, [answers[each][0] for each in once])
+        store.search(queries[-1], often)
+        result |= searched(store, queries, often, label, answers)
     store.close()
+    result["bytes/record"] = round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / rows)
+    result["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     del store
     opening, again = timed(STORES[name], folder)
     first, _ = timed(again.search, queries[0], None)
     again.close()
     result["open s"] = round(opening + first, 2)
-    result["bytes/record"] = round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / rows)
-    result["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return result
+
+
+def searched(store, queries: np.ndarray, within: Range | None, label: str, answers: dict[Range | None, list[list[int]]]) -> dict:
+    times, found = zip(*(timed(store.search, query, within) for query in queries), strict=True)
+    return {f"p50{label} ms": round(1000 * float(np.median(times)), 2), f"recall{label}": recall(found, answers[within])}
+
+
+def filled(store, rows: int) -> dict:
+    """Of huiyi also: whether what was just acknowledged is found by vector and by words. These searches are part of its time."""
+    seconds, searches, missed, fresh = 0.0, [], 0, max(1, rows // BATCH // FRESH)
+    for number, (start, vectors, u) in enumerate(batches(rows)):
+        seconds += timed(store.fill, start, vectors, u)[0]
+        last = start + len(u) - 1
+        if isinstance(store, Huiyi) and (number % fresh == 0 or last == rows - 1):
+            by_vector, near = timed(store.search, vectors[-1], None)
+            by_words, said = timed(store.search_words, text(last))
+            missed += (near[0] != last) + (said[0] != last)
+            seconds += by_vector + by_words
+            searches.append(by_vector)
+    result = {"ingest/s": None if isinstance(store, Faiss) else round(rows / seconds)}
+    if searches:
+        result |= {"missed at once": missed, "first search ms": round(1000 * float(np.median(searches)), 1)}
     return result
 
 

@@ -338,16 +338,18 @@ class Collection:
         facts = facts_of(model, before.instruction, None)
         successor = store.successor(facts)
         embedded = tokens = 0
-        while True:
-            while records := successor.missing(SLICE_RECORDS):
-                for piece in slices(records):
-                    made = embed(model, [record.text for record in piece], "document", dimensions=facts.dim)
-                    successor.put(piece, made.vectors)
-                    embedded, tokens = embedded + len(piece), tokens + int(made.tokens.sum())
-                    report(successor.count(), store.count(), Added(embedded=embedded, tokens=tokens))
-            swapped = successor.swap()
-            if swapped is not None:
-                break
+        swapped = None
+        try:
+            while swapped is None:
+                while records := successor.missing(SLICE_RECORDS):
+                    for piece in slices(records):
+                        made = embed(model, [record.text for record in piece], "document", dimensions=facts.dim)
+                        successor.put(piece, made.vectors)
+                        embedded, tokens = embedded + len(piece), tokens + int(made.tokens.sum())
+                        report(successor.count(), store.count(), Added(embedded=embedded, tokens=tokens))
+                swapped = successor.swap()
+        finally:
+            successor.close()
         self._models[load] = model
         self._live = swapped, load
         store.close()

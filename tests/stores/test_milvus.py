@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY
+from fakes import in_thread, until
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Unavailable
 from huiyi.stores.filters import matches, parse
 from huiyi.stores.milvus import open_store
@@ -218,6 +219,27 @@ def test_metadata_that_changed_during_a_reindex_is_taken_over_without_embedding(
     assert swapped.search(vectors(5, dim=8)[place : place + 1], 1, parse({"new": "yes"}))[0][0].score == pytest.approx(1, abs=1e-5)
     swapped.close()
     store.close()
+
+
+def test_a_reindex_comes_to_its_end_beside_a_writer_that_does_not_rest(tmp_path) -> None:
+    store, other = open_store("faq", "", tmp_path), open_store("faq", "", tmp_path)
+    store.create(FACTS)
+    store.put(records(40), vectors(40))
+    successor, swapped, wrote, writing = store.successor(OTHER), None, 0, None
+    while swapped is None:
+        while missing := successor.missing(15):
+            successor.put(missing, vectors(len(missing), dim=8))
+            if writing is None or writing.done():
+                assert wrote < 20
+                wrote += 1
+                writing = in_thread(other.put, records(1, 100 + wrote), vectors(1))
+            until(lambda writing=writing: writing.done() or successor.holds)
+        swapped = successor.swap()
+    with pytest.raises(Conflict, match="open it again"):
+        writing.result(60)  # it waited, and then nothing of it was lost in the old vectors
+    assert swapped.count() == 40 + wrote - 1
+    for each in (swapped, store, other):
+        each.close()
 
 
 @pytest.mark.parametrize("address", ["ftp://host", "somewhere", "http://", "milvus://host:1", "relative.db", "/file.txt"])

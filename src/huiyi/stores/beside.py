@@ -5,7 +5,7 @@ again, never a vector of another text. `swap` compares both sides whole while no
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -14,6 +14,9 @@ import numpy as np
 from huiyi.errors import InvalidInput
 from huiyi.stores.store import Facts, Record, Store
 from huiyi.types import Floats
+
+PASSES = 3
+FEW = 512  # records that others can wait for
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,32 @@ class BesideSuccessor(Generic[S]):
     def __init__(self, backend: Backend[S], live: S, following: S) -> None:
         self._backend, self._live, self._following = backend, live, following
         self._pass: Iterator[str] | None = None
+        self._given = self._before = self._passes = 0  # by this pass, by the one before; how many found something
+        self._turn = ExitStack()
+        self.holds = False  # the turn to write
 
     def missing(self, limit: int) -> list[Record]:
-        """Goes on behind what it gave last; empty only after a pass over all records that found nothing."""
+        """Goes on behind what it gave last; empty only after a pass over all records that found nothing.
+
+        Beside writers that do not rest every pass would find some more: after PASSES, one that finds few holds the turn to write until
+        `swap` or `close`.
+        """
         found: list[str] = []
-        fresh = self._pass is None
         while len(found) < limit:
-            self._pass = self._pass or self._missing_keys()
+            if self._pass is None:
+                if not self.holds and self._passes >= PASSES and self._before <= FEW:
+                    self._turn.enter_context(self._backend.writing())
+                    self.holds = True
+                self._pass = self._missing_keys()
             key = next(self._pass, None)
             if key is not None:
                 found.append(key)
+                self._given += 1
                 continue
-            self._pass = None
-            if fresh or found:
+            self._before, self._given, self._pass = self._given, 0, None
+            self._passes += self._before > 0
+            if found or not self._before:
                 break
-            fresh = True
         return self._backend.records(self._live, found)
 
     def _missing_keys(self) -> Iterator[str]:
@@ -94,9 +108,10 @@ class BesideSuccessor(Generic[S]):
     def swap(self) -> Store | None:
         with self._backend.writing():
             self._backend.require_live(self._live)
-            if not self._settled():
-                return None
-            return self._backend.promote(self._live, self._following)
+            settled = self._settled()
+            swapped = self._backend.promote(self._live, self._following) if settled else None
+        self.close()
+        return swapped
 
     def _settled(self) -> bool:
         """Whether nothing is missing. What an interrupted write left behind is put right: old metadata, records that were deleted."""
@@ -119,6 +134,11 @@ class BesideSuccessor(Generic[S]):
     def discard(self) -> None:
         with self._backend.writing():
             self._backend.abandon(self._following)
+        self.close()
+
+    def close(self) -> None:
+        self.holds, self._passes = False, 0
+        self._turn.close()
 
 
 def checked(vectors: Floats, dim: int, rows: int | None = None) -> Floats:

@@ -552,6 +552,9 @@ class LocalSuccessor:
                 writing.set("successor", None)
                 writing.end(self._generation)
 
+    def close(self) -> None:
+        pass
+
     def _require_begun(self, snapshot: Snapshot) -> None:
         if snapshot.successor != self._generation:
             raise Conflict(f"another reindex of {self._store.folder.name} was begun or finished meanwhile; give the command again")

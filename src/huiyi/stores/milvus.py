@@ -57,6 +57,7 @@ class MilvusStore:
         self._client = connect(self._place)
         self._closed = False
         self._unsettled: dict[str, int] = {}  # rows by collection
+        self._known: dict[str, _Live] = {}  # by collection, which never becomes another one
         self._live: _Live | None = None
         try:
             self._live = self._look()
@@ -166,6 +167,7 @@ class MilvusStore:
                 output_fields=fields,
                 search_params=params,
                 timeout=CALL_S,
+                **self._seen(),
             )
         return [[(hit["entity"], float(hit["distance"])) for hit in answer] for answer in answers]
 
@@ -213,7 +215,7 @@ class MilvusStore:
         for start in range(0, len(keys), SLICE):
             where = f"key in {json.dumps(list(keys[start : start + SLICE]))}"
             with self._calls():
-                rows = self._client.query(side.collection, filter=where, output_fields=fields, timeout=CALL_S)
+                rows = self._client.query(side.collection, filter=where, output_fields=fields, timeout=CALL_S, **self._seen())
             yield from rows
 
     def _pages(self, side: "_Live", size: int, fields: list[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
@@ -233,10 +235,16 @@ class MilvusStore:
             high = min(_LAST_KEY, low + 5 * (size - len(rows) + 8) * _LAST_KEY // (4 * max(1, total)) + 1)
             where = f'key > "{after}" and key <= "{high:032x}"' + (f" and ({expression(filter, self._place.lite)})" if filter else "")
             with self._calls():
-                found = self._client.query(side.collection, filter=where, output_fields=["key", *fields], timeout=CALL_S)
+                asked = {"filter": where, "output_fields": ["key", *fields]}
+                found = self._client.query(side.collection, **asked, timeout=CALL_S, **self._seen())
             rows += sorted(found, key=lambda row: str(row["key"]))
             low, after = high, f"{high:032x}"
         return rows[:size]
+
+    def _seen(self) -> dict[str, Any]:
+        """Which writes a question waits for on a server: all that this process made, since waiting for everybody's (the next tick of the
+        server's clock) takes 0.2 s; while a turn is taken everybody's, since what is read then decides what is written."""
+        return {} if self._place.lite else {"consistency_level": "Strong" if self._turns.is_taken else "Session"}
 
     # Writing
 
@@ -303,12 +311,13 @@ class MilvusStore:
         with self._calls():
             for start in range(0, len(keys), SLICE):
                 self._client.delete(side.collection, ids=list(keys[start : start + SLICE]), timeout=CALL_S)
+        if keys and not self._place.lite:  # a server does not tell the time of a delete, for which later questions could wait: wait here
+            list(self._by_key(side, keys[-1:], ["key"]))
 
     def size(self, side: "_Live", filter: Filter | None = None) -> int:
         with self._calls():
-            found = self._client.query(
-                side.collection, filter=expression(filter, self._place.lite), output_fields=["count(*)"], timeout=CALL_S
-            )
+            asked = {"filter": expression(filter, self._place.lite), "output_fields": ["count(*)"]}
+            found = self._client.query(side.collection, **asked, timeout=CALL_S, **self._seen())
         return int(found[0]["count(*)"])
 
     def promote(self, live: "_Live", following: "_Live") -> "MilvusStore":
@@ -428,10 +437,12 @@ class MilvusStore:
         if suffix and self._live and collection == self._live.collection:
             self._client.drop_alias(self._alias + suffix)
             return None
-        for each in (REGISTRY, collection):  # a Lite file that was just opened has nothing loaded
-            self._client.load_collection(each, timeout=CALL_S)
-        words = any(field["name"] == "words" for field in described["fields"])
-        return _Live(collection, self._read_facts(collection), words)
+        if collection not in self._known:
+            for each in (REGISTRY, collection):  # a Lite file that was just opened has nothing loaded
+                self._client.load_collection(each, timeout=CALL_S)
+            words = any(field["name"] == "words" for field in described["fields"])
+            self._known[collection] = _Live(collection, self._read_facts(collection), words)
+        return self._known[collection]
 
     def _make(self, facts: Facts) -> "_Live":
         from pymilvus import DataType, Function, FunctionType

@@ -249,6 +249,10 @@ class Successor(Protocol):
         """Throw away what was made."""
         ...
 
+    def close(self) -> None:
+        """Let others write again, should they be waiting for the end of this one; what was made stays."""
+        ...
+
 
 def as_record(given: "Record | Mapping[str, Any]") -> Record:
     """A record as people write it, {"id", "text", "metadata"}, checked and put right; InvalidInput says which and why.

@@ -38,6 +38,11 @@ class Turns:
         finally:
             self._thread.release()
 
+    @property
+    def is_taken(self) -> bool:
+        """By a thread of this process that has this object."""
+        return self._depth > 0
+
     @contextmanager
     def _locked(self, what: str) -> Iterator[None]:
         try:
