@@ -149,7 +149,7 @@ def test_the_openapi_document_names_every_route_and_every_failure() -> None:
         "/v1/collections/{name}",
         *(f"/v1/collections/{{name}}/{each}" for each in ("records", "records/jsonl", "records/{id}", "get", "scroll", "search", "delete")),
         *(f"/v1/collections/{{name}}/{each}" for each in ("index", "reindex", "export", "cluster", "dedup", "summarize", "recommend")),
-        *(f"/v1/collections/{{name}}/{each}" for each in ("classify", "classify/fit", "classify/suggest")),
+        *(f"/v1/collections/{{name}}/{each}" for each in ("classify", "classify/fit", "classify/suggest", "search/compare", "answer")),
         *(f"/v1/{each}" for each in ("cluster", "dedup", "summarize", "recommend", "classify")),
         *(f"/v1/jobs{each}" for each in ("", "/{id}", "/{id}/cancel", "/{id}/files/{name}")),
         "/health",
