@@ -3,6 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from torch_peers import huiyi as torch_huiyi
+from torch_peers import matrix_rate as torch_matrix_rate
+from torch_peers import packed as torch_packed
+from torch_peers import sentence_transformers as torch_sentence_transformers
+from torch_peers import transformers as torch_transformers
+
+__all__ = ["torch_huiyi", "torch_matrix_rate", "torch_packed", "torch_sentence_transformers", "torch_transformers"]
 
 
 def huiyi(folder: str, precision: str, threads: int, home: str | None = None):

@@ -34,7 +34,7 @@ class Competitor:
         self.load_s = time.perf_counter() - started
 
     def run(self, texts: list[str], save: str | None = None, **how) -> dict:
-        """{"seconds", "rss_mb", "peak_mb"}; vectors to the file `save`. how: passed on to the competitor."""
+        """{"seconds", "rss_mb", "peak_mb"} and what the competitor's `about` says; vectors to the file `save`. how: passed on to it."""
         self._process.stdin.write(json.dumps({"texts": texts, "save": save, "how": how}) + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -65,7 +65,8 @@ def serve() -> None:
         seconds = time.perf_counter() - started
         if request["save"]:
             np.save(request["save"], np.asarray(vectors))
-        print(json.dumps({"seconds": seconds, "rss_mb": rss_mb(), "peak_mb": peak_mb()}), file=answers, flush=True)
+        measured = {"seconds": seconds, "rss_mb": rss_mb(), "peak_mb": peak_mb(), **getattr(run, "about", {})}
+        print(json.dumps(measured), file=answers, flush=True)
 
 
 def rss_mb() -> int:
