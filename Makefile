@@ -5,7 +5,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 DEMO ?=
 bin := $(VENV)/bin
-pip := $(bin)/pip --disable-pip-version-check install -q -c constraints.txt
+# Without byte code: Python writes it for the modules that are used, when they are, and that is a third less to do here.
+pip := $(bin)/pip --disable-pip-version-check install -q --no-compile -c constraints.txt
 # For the console's tests in a real browser, where packages may be installed.
 chromium = [ "$$(id -u)" = 0 ] && apt-get update -q > /dev/null && apt-get install -y -q chromium > /dev/null
 core := $(VENV)/.installed-core

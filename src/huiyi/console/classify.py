@@ -222,7 +222,9 @@ class Worth:
         for label, probability in one.classes:
             with ui.element("div").classes("line nowrap"):
                 ui.label(label).classes("text fill")
-                ui.linear_progress(probability, show_value=False).props(f'aria-label="{percent(probability)}"').style("max-width: 12rem")
+                ui.linear_progress(probability, show_value=False).props(f'aria-label="{percent(probability)}"').style(
+                    "max-width: min(12rem, 30%)"
+                )
                 ui.label(percent(probability)).classes("number probability")
 
     async def suggest(self) -> None:

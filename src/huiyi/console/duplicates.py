@@ -16,6 +16,7 @@ from huiyi.workspace.repeats import FOLDER, Choice, FoundRepeats, RepeatGroup, R
 SHOWN = 20  # groups, and so many more at a time
 TWINS = 12  # of a group
 STEP = 0.01
+KINDS = ("number", "negation", "term")  # of the guard's remarks
 OPEN_REPEATS = 4  # that the server keeps in memory
 
 
@@ -181,7 +182,9 @@ class Review:
 
     def why(self, twin: Twin) -> str:
         t = self.view.t
-        parts = [t("cosine", score=f"{twin.score:.3f}"), twin.remark or t(f"like_{twin.likeness}")]
+        remarks = [each.partition(": ") for each in twin.remark.split("; ") if each]
+        differs = [t(f"differ_{kind}", sides=sides) if kind in KINDS else f"{kind}{colon}{sides}" for kind, colon, sides in remarks]
+        parts = [t("cosine", score=f"{twin.score:.3f}"), *(differs or [t(f"like_{twin.likeness}")])]
         return " · ".join([*parts, *([t("decided")] if twin.decided else [])])
 
     async def decide(self, rows: list[int], choice: Choice) -> None:

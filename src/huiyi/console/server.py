@@ -3,20 +3,20 @@
 from collections import deque
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from nicegui import ui
 
 from huiyi import workspace
 from huiyi.console.frame import Page, View, Words, heading
-from huiyi.console.work import retire_adapter, serve_adapter
+from huiyi.console.work import Bars, retire_adapter, serve_adapter
 from huiyi.serving import Served
 from huiyi.workspace.training_runs import training_runs
 
 LOOK_S = 2.0
 WINDOW_S = 60.0
 KEPT = 60  # looks, two minutes of them
+COLOR = "#2f86d6"
 EXAMPLES = {
     "curl": """curl {url}/v1/embeddings -H 'Content-Type: application/json'{curl_key} \\
   -d '{{"model": "{model}", "input": "Where is my parcel?"}}'""",
@@ -61,8 +61,7 @@ class Live:
                     with ui.element("div"):
                         self.numbers[name] = ui.label("–").classes("figure"), ui.label("").classes("quiet small")
             self.silence = ui.label(self.t("no_requests", window=f"{WINDOW_S:.0f}")).classes("quiet")
-            self.chart = ui.echart(self.options([])).style("height: 12rem; width: 100%")
-            self.chart.props["role"], self.chart.props["aria-label"] = "img", self.t("over_time")
+            self.bars = Bars(self.t("over_time"), COLOR)
         ui.timer(LOOK_S, self.look, immediate=True)
 
     async def look(self) -> None:
@@ -81,28 +80,14 @@ class Live:
         asked = now.hits + now.misses
         self.show("cached", f"{100 * now.hits / asked:.0f}" if asked else "–", t("cached", mb=f"{now.cache_bytes / 2**20:,.1f}"))
         pairs = zip(list(self.looks)[1:], self.looks, strict=False)
-        points = [[after.at - now.at, (after.tokens - first.tokens) / max(after.at - first.at, 1e-9)] for after, first in pairs]
-        self.chart.options["series"][0]["data"] = [[round(x), round(y)] for x, y in points]
-        self.chart.update()
+        rates = [(after.tokens - first.tokens) / max(after.at - first.at, 1e-9) for after, first in pairs]
+        most = t("most_tokens", most=f"{max(rates, default=0):,.0f}")
+        self.bars.show([0.0] * (KEPT - len(rates)) + rates, t("ago", seconds=f"{LOOK_S * KEPT:.0f}"), most, t("just_now"))
 
     def show(self, name: str, number: str, unit: str) -> None:
         figure, label = self.numbers[name]
         figure.set_text(number)
         label.set_text(unit)
-
-    def options(self, points: list[list[float]]) -> dict[str, Any]:
-        quiet = {"lineStyle": {"color": "#8886"}}
-        return {
-            "title": {"text": self.t("over_time"), "textStyle": {"fontSize": 13, "fontWeight": "normal", "color": "#888"}},
-            "grid": {"left": 56, "right": 16, "top": 36, "bottom": 40},
-            "xAxis": {
-                "type": "value", "min": -LOOK_S * KEPT, "max": 0, "name": self.t("seconds_ago"), "nameLocation": "middle", "nameGap": 24,
-                "splitLine": quiet,
-            },
-            "yAxis": {"type": "value", "min": 0, "minInterval": 1, "splitLine": quiet},
-            "series": [{"type": "line", "data": points, "showSymbol": False, "areaStyle": {"opacity": 0.2}, "color": "#2f86d6"}],
-            "animation": False,
-        }  # fmt: skip
 
 
 def counted(models: list[Served]) -> Counts:

@@ -14,6 +14,7 @@ from nicegui.events import GenericEventArguments
 from huiyi.console.frame import Page, View, Words, heading, icon_button, menu
 from huiyi.console.point_map import PointMap, Shown
 from huiyi.console.work import (
+    Bars,
     Fields,
     Watch,
     begun_with,
@@ -180,7 +181,7 @@ class Explorer:
                     since.props("stack-label").on_value_change(lambda change: self.act(self.set_since, change.value)())
                 with ui.button(t("export"), icon="download").props("flat"):
                     menu({t(f"export_{suffix}"): view.handler(self.export, suffix) for suffix in ("csv", "xlsx", "html")})
-            self.map = PointMap(found.place, drawn, t("no_webgl")).classes("map").style("height: min(62vh, 38rem); min-height: 20rem")
+            self.map = PointMap(found.place, drawn, t("no_webgl")).classes("map")
             self.map.props["role"], self.map.props["aria-label"] = "img", t("map")
             self.map.on("point", self.open_point)
             self.map.on("over", self.tell_point)
@@ -320,19 +321,11 @@ class Explorer:
         return " · ".join(parts)
 
     def spark(self, topic: Topic) -> None:
-        """Rows in every period as bars, with the largest and both ends written."""
-        if not topic.per_period:
-            return
-        t, most, count = self.view.t, max(max(topic.per_period), 1), len(topic.per_period)
-        bars = "".join(f"M{place} 30V{30 - 28 * rows / most:.1f}h.8V30z" for place, rows in enumerate(topic.per_period) if rows)
-        label = t("per", most=f"{most:,}", period=t(self.shown.period))
-        with ui.element("svg").classes("spark") as svg:
-            svg.props.update({"viewBox": f"0 0 {count} 30", "preserveAspectRatio": "none", "role": "img", "aria-label": label})
-            ui.element("path").props.update({"d": bars, "fill": COLORS[topic.topic % len(COLORS)]})
-        with ui.element("div").classes("line apart small quiet number nowrap"):
-            ui.label(self.shown.periods[0])
-            ui.label(label)
-            ui.label(self.shown.periods[-1])
+        """Rows in every period."""
+        if topic.per_period:
+            t, periods = self.view.t, self.shown.periods
+            label = t("per", most=f"{max(*topic.per_period, 1):,}", period=t(self.shown.period))
+            Bars(label, COLORS[topic.topic % len(COLORS)]).show(topic.per_period, periods[0], label, periods[-1])
 
     def choose(self, topic: int, change: Any) -> None:
         (self.chosen.add if change.value else self.chosen.discard)(topic)

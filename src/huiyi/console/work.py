@@ -1,7 +1,7 @@
 """What the pages of long work share: a collection to choose, a job that is watched to its end, files to take away."""
 
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -211,3 +211,24 @@ def figure(number: str, unit: str, name: str = "") -> None:
     with ui.element("div"):
         ui.label(number).classes("figure").props(f"data-figure={name}" if name else "")
         ui.label(unit).classes("quiet small")
+
+
+class Bars:
+    """Numbers as bars, as high as their share of the largest, with words below: for the first, for all, for the last. label: read aloud."""
+
+    def __init__(self, label: str, colour: str) -> None:
+        with ui.element("svg").classes("spark") as self.svg:
+            self.path = ui.element("path")
+        self.svg.props.update({"preserveAspectRatio": "none", "role": "img", "aria-label": label})
+        self.path.props["fill"] = colour
+        with ui.element("div").classes("line apart small quiet number nowrap"):
+            self.words = [ui.label("") for _ in range(3)]
+
+    def show(self, numbers: Sequence[float], *words: str) -> None:
+        most = max([*numbers, 1e-9])
+        self.svg.props["viewBox"] = f"0 0 {max(len(numbers), 1)} 30"
+        self.path.props["d"] = "".join(f"M{at} 30V{30 - 28 * number / most:.1f}h.8V30z" for at, number in enumerate(numbers) if number)
+        self.svg.update()
+        self.path.update()
+        for label, word in zip(self.words, words, strict=True):
+            label.set_text(word)
