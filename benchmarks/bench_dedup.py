@@ -1,6 +1,6 @@
 """Repeats: what the guard stops and costs, groups against semhash on the same vectors, and time by size.
 
-    python benchmarks/bench_dedup.py [--semhash PYTHON] [--only guard|groups|speed] [--rows 1000000]
+    python benchmarks/bench_dedup.py [--semhash PYTHON] [--only guard|groups|speed] [--rows 1000 1000000]
 
 PYTHON is the interpreter of an environment with semhash in it. Data is read from HUIYI_TEST_DATA or ../shared/data. The guard's rules were
 fixed on training data; the sets here are only counted. Our threshold comes from training pairs, semhash gets its best one on the very set.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from checkpoint import REPOSITORY
-from measure import peak_mb, write
+from measure import beside, peak_mb, write
 
 DEV = {"LCQMC dev": "lcqmc_dev", "BQ dev": "bq_dev", "PAWS-X zh dev": "pawsx_zh_dev"}
 PLANTED = 500  # pairs of each kind and set, where there are so many sentences
@@ -50,7 +50,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--semhash", type=Path)
     arguments.add_argument("--only", choices=("guard", "groups", "speed"))
-    arguments.add_argument("--rows", type=int, default=100_000)
+    arguments.add_argument("--rows", type=int, nargs="+", default=(1_000, 10_000, 100_000))
     options = arguments.parse_args()
     if options.only in (None, "guard"):
         write("guard", "The guard: what it stops and what it costs", guard_rows(), {"planted": PLANTED}, GUARD_NOTE)
@@ -59,10 +59,10 @@ def main() -> None:
             "dedup", "Repeats found: huiyi and semhash on the same vectors", group_rows(options.semhash), {"model": "starter"}, GROUPS_NOTE
         )
     if options.only in (None, "speed"):
-        rows = [speed_row(count) for count in (1_000, 10_000, 100_000, 1_000_000) if count <= options.rows]
-        write(
-            "dedup_speed", "Repeats: time and memory by number of rows", rows, {"dimensions": 1024, "a fifth": "near another"}, SPEED_NOTE
-        )
+        for count in options.rows:
+            rows = beside("dedup_speed", "rows", speed_row(count))
+            settings = {"dimensions": 1024, "a fifth": "near another"}
+            write("dedup_speed", "Repeats: time and memory by number of rows", rows, settings, SPEED_NOTE)
 
 
 GUARD_NOTE = (
@@ -231,7 +231,7 @@ def by_semhash(python: Path, vectors: np.ndarray) -> list[dict]:
 def speed_row(count: int) -> dict:
     """In a process of its own, so that the peak of memory is of this size."""
     program = f"import bench_dedup; bench_dedup.speed({count})"
-    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True, check=True)
     row = json.loads(done.stdout.splitlines()[-1])
     print(row, file=sys.stderr, flush=True)
     return row
@@ -252,7 +252,8 @@ def speed(count: int) -> None:
     for start in range(0, len(twins), 50_000):
         part = slice(start, start + 50_000)
         vectors[twins[part]] = vectors[sources[part]] + 0.3 * draw.standard_normal((len(twins[part]), 1024), np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for start in range(0, count, 50_000):
+        vectors[start : start + 50_000] /= np.linalg.norm(vectors[start : start + 50_000], axis=1, keepdims=True)
     texts = ["".join(map(chr, row)) for row in draw.integers(0x4E00, 0x9000, (count, 20))]
     before = peak_mb()
     began = time.perf_counter()

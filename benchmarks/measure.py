@@ -105,6 +105,13 @@ def write(name: str, title: str, rows: list[dict], settings: dict, note: str = "
     print(f"wrote benchmarks/results/{name}.json", file=sys.stderr)
 
 
+def beside(name: str, key: str, row: dict) -> list[dict]:
+    """The rows of the result `name`, `row` in the place of the one with its `key`: so that a long benchmark can go on size by size."""
+    path = RESULTS / f"{name}.json"
+    rows = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    return sorted([*(each for each in rows if each[key] != row[key]), row], key=lambda each: each[key])
+
+
 def machine() -> str:
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)

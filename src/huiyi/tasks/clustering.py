@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from huiyi.errors import InvalidInput
-from huiyi.tasks.neighbors import Neighbors, distinct, neighbors, unit
+from huiyi.tasks.neighbors import BLOCK, Neighbors, distinct, neighbors, unit
 from huiyi.tasks.partitions import Labels, Rows, by_density, by_graph, by_means, sums
 from huiyi.types import Floats
 
@@ -84,7 +84,7 @@ def cluster(
     once = distinct(rows)
     counts = np.bincount(once.inverse, counts, len(once.first)).astype(np.int64)
     mean = once.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    rows = _without(once.rows, mean)
+    rows = _without(once.rows, mean, out=once.rows)
     graph = neighbors(rows, NEIGHBORS)
     partition = METHODS[method](rows, graph, granularity, n_topics)
     smallest = min_size or (1 if n_topics else min(MIN_SIZE, max(1, len(rows) // 20)))
@@ -208,13 +208,18 @@ def _check(rows: Floats, method: str, granularity: float | None, n_topics: int |
         raise InvalidInput(f"the least size of a topic must be 1 or more, not {min_size}")
 
 
-def _without(rows: Floats, mean: Floats) -> Floats:
-    """`rows` with `mean` taken off, at unit length; as they are where little would be left, as when all are nearly the same."""
-    rest = rows - mean
-    lengths = np.linalg.norm(rest, axis=1, keepdims=True)
+def _without(rows: Floats, mean: Floats, out: Floats | None = None) -> Floats:
+    """`rows` with `mean` taken off, at unit length; as they are where little would be left, as when all are nearly the same.
+
+    out: where they are put, `rows` itself to save memory. Block by block, so that little more is held than the two.
+    """
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+    lengths = np.concatenate([np.linalg.norm(rows[block] - mean, axis=1, keepdims=True) for block in blocks] or [np.ones((0, 1))])
     if np.median(lengths) < 1e-3:
         return rows
-    near: Floats = np.where(lengths > 1e-6, rest / np.maximum(lengths, 1e-6), rows)
+    near = np.empty_like(rows) if out is None else out
+    for block in blocks:
+        near[block] = np.where(lengths[block] > 1e-6, (rows[block] - mean) / np.maximum(lengths[block], 1e-6), rows[block])
     return near
 
 

@@ -8,6 +8,7 @@ else.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -147,9 +148,10 @@ def dedup(vectors: ArrayLike, texts: Sequence[str] | None = None, threshold: flo
     level = _checked_threshold(THRESHOLD if threshold is None else threshold)
     names = _checked_texts(texts, len(rows))
     forms = None if names is None else [normal_form(text) for text in names]
-    first, copies = _collapsed([row.tobytes() for row in rows] if forms is None else forms)
-    distinct = rows[first]
-    keys: list[str] | list[bytes] = [row.tobytes() for row in distinct] if forms is None else [forms[i] for i in first]
+    digests = [blake2b(row, digest_size=16).digest() for row in rows] if forms is None else []
+    first, copies = _collapsed(digests if forms is None else forms)
+    distinct = rows if len(first) == len(rows) else rows[first]
+    keys: list[str] | list[bytes] = [digests[i] for i in first] if forms is None else [forms[i] for i in first]
     comparable = np.array([isinstance(key, bytes) or WORD.search(key) is not None for key in keys], bool)
     found = neighbors(distinct, NEAREST)
     width = found.indices.shape[1]

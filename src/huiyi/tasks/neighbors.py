@@ -63,7 +63,9 @@ class Distinct:
 
 def distinct(rows: Floats) -> Distinct:
     """What `rows` hold, whatever their order."""
-    plain = np.ascontiguousarray(rows + np.float32(0))  # -0.0 becomes 0.0
+    plain = np.ascontiguousarray(rows)
+    if any(_negative_zeros(plain[start : start + BLOCK]) for start in range(0, len(plain), BLOCK)):
+        plain = plain + np.float32(0)  # -0.0 becomes 0.0
     keys = plain.view(np.dtype((np.void, plain.shape[1] * plain.itemsize))).ravel()
     order = np.argsort(keys, kind="stable")
     new = np.ones(len(order), bool)
@@ -74,6 +76,10 @@ def distinct(rows: Floats) -> Distinct:
     inverse[order] = np.cumsum(new) - 1
     first = order[new]
     return Distinct(plain[first], first, inverse)
+
+
+def _negative_zeros(block: Floats) -> bool:
+    return bool(((block == 0) & np.signbit(block)).any())
 
 
 def neighbors(vectors: ArrayLike, k: int) -> Neighbors:
