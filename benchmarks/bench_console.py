@@ -91,7 +91,7 @@ def measure_load(folder: Path, rounds: int, seconds: float) -> None:
     program.chmod(0o755)
     job, _ = make(home, 10_000)
     texts, found = workload(folder, 1024, 18), {0: [], len(PAGES): []}
-    with serving(home, str(folder)) as (process, address), sync_playwright() as playwright:
+    with serving(home, str(folder), "--no-cache") as (process, address), sync_playwright() as playwright:
         port = int(address.rpartition(":")[2])
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         callers = [Caller(port, folder.name).embed for _ in range(CLIENTS)]
@@ -176,12 +176,12 @@ def make(home: Path, count: int) -> tuple[str, int]:
 class serving:
     """`huiyi serve` on a free port: the process and its address."""
 
-    def __init__(self, home: Path, model: str) -> None:
-        self.home, self.model = home, model
+    def __init__(self, home: Path, model: str, *options: str) -> None:
+        self.home, self.model, self.options = home, model, options
 
     def __enter__(self) -> tuple[subprocess.Popen, str]:
         models = ["--model", self.model, *(["--model", "starter"] if self.model != "starter" else [])]
-        words = [sys.executable, "-m", "huiyi", "serve", "--port", "0", *models]
+        words = [sys.executable, "-m", "huiyi", "serve", "--port", "0", *models, *self.options]
         env = os.environ | {"HUIYI_HOME": str(self.home)}
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env, cwd=REPOSITORY)
         for line in self.process.stdout:
