@@ -73,7 +73,8 @@ GUARD_NOTE = (
 GROUPS_NOTE = (
     "On the labelled pairs of each set: of two texts in one group the label says they mean the same (precision); of pairs that mean the "
     "same how many are in one group (recall), in percent. huiyi's threshold is the best on 8,000 training pairs, semhash's the best on "
-    "the set itself, of 0.4 to 0.98 (huiyi's of 0.6 to 0.98). planted: texts of the set with a number, a denial or a name changed, put into the set; of those that lie in the "
+    "the set itself, of 0.4 to 0.98 (huiyi's of 0.6 to 0.98). "
+    "planted: texts of the set with a number, a denial or a name changed, put into the set; of those that lie in the "
     "group of the text they were made of when nothing is guarded, how many do not with the guard."
 )
 SPEED_NOTE = "Vectors in heaps, as texts lie, made by lot; a text a row of about 20 characters. From vectors to groups, all cores."
