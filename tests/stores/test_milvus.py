@@ -253,6 +253,19 @@ def test_a_server_that_does_not_answer_is_said(tmp_path) -> None:
         open_store("faq", "http://127.0.0.1:1", tmp_path)
 
 
+def test_a_server_that_answers_and_is_not_ready_is_said(tmp_path, monkeypatch) -> None:
+    """As one that starts: it takes connections long before it knows its collections."""
+    from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
+
+    def refuse(*given: object, **named: object) -> bool:
+        raise MilvusException(code=1, message="service not ready: initializing")
+
+    monkeypatch.setattr(MilvusClient, "has_collection", refuse)
+    with pytest.raises(HuiyiError, match=r"service not ready"):
+        open_store("faq", "", tmp_path)
+
+
 def test_a_password_comes_from_the_environment_and_is_never_written_down(tmp_path, monkeypatch) -> None:
     with pytest.raises(InvalidInput, match=r"MILVUS_TOKEN") as refused:
         open_store("faq", "http://root:geheim@127.0.0.1:1", tmp_path)

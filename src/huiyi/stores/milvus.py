@@ -60,7 +60,8 @@ class MilvusStore:
         self._known: dict[str, _Live] = {}  # by collection, which never becomes another one
         self._live: _Live | None = None
         try:
-            self._live = self._look()
+            with self._calls():
+                self._live = self._look()
         except BaseException:
             self.close()
             raise
