@@ -38,6 +38,17 @@ def test_twins_are_found_traps_held_apart_and_a_decision_stays(visit, found: str
     expect(gone).to_have_text("1")
 
 
+def test_the_page_begins_with_what_was_found_last(visit, found: str) -> None:
+    page = visit("/duplicates")
+    expect(page.locator("[data-figure=gone]")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"job=\d{8}-"))
+    reloaded(page)
+    expect(page.locator("[data-figure=gone]")).to_be_visible()
+    page = visit("/duplicates?collection=tickets")
+    expect(page.locator(f"a[href*='{found}']")).to_be_visible()
+    expect(page.locator("[data-figure=gone]")).to_have_count(0)
+
+
 def slide(page: Page, key: str, address: str, told: str) -> None:
     """Until the address (a pattern) and then the page say so: a key is lost when the page is drawn anew before it comes."""
     for _ in range(30):

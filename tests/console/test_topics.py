@@ -79,6 +79,7 @@ def test_coarser_by_keyboard_news_messages_and_exports(visit, found: str) -> Non
     expect(cards).not_to_have_count(every)
     cards.first.locator(".topic-name").click()
     expect(page.locator("#detail")).to_contain_text("refund")
+    expect(page).to_have_url(re.compile(r"level=\d+&.*topic=\d+"))
     page.get_by_role("button", name="Export").click()
     item = page.get_by_role("menuitem", name="Rows with topics, csv")
     expect(item).to_be_visible()

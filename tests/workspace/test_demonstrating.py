@@ -14,6 +14,8 @@ from huiyi.demo import samples
 from huiyi.errors import Conflict
 from huiyi.model import Model
 from huiyi.workspace.demonstrating import FAQ, MESSAGES, Demo
+from huiyi.workspace.jobs import Jobs
+from huiyi.workspace.repeats import FOLDER, open_repeats
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,17 @@ def test_repeats_are_found_and_traps_are_not(first: Demo) -> None:
     assert first.repeats.merged == 0
     assert {pair.remark.partition(":")[0] for pair in first.repeats.held} == {"number", "negation", "term"}
     assert first.repeats.rows - first.repeats.kept <= 2 * first.repeats.planted
+
+
+def test_its_repeats_are_a_job_that_is_done_and_can_be_worked_on(first: Demo, home: Path) -> None:
+    jobs = Jobs(home=home)
+    [job] = jobs.list()
+    assert (job.kind, job.collection, job.state) == ("dedup", MESSAGES, "succeeded")
+    assert str(home) not in json.dumps(job.result)
+    found = open_repeats(jobs.file(job.id, "kept.jsonl").parent / FOLDER)
+    shown = found.view(found.threshold)
+    assert (len(shown.groups), len(shown.apart)) == (first.repeats.groups, first.repeats.apart)
+    assert set(found.ids(shown)) < {message.id for message in samples.messages()}
 
 
 def test_complaints_about_paying_and_about_parcels_get_labels_of_their_kind(first: Demo) -> None:

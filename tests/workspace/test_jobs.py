@@ -77,6 +77,19 @@ def index(queue: Jobs, served: Served, path: Path) -> Job:
     return queue.submit("index", {"collection": "faq", "file": "faq.jsonl"}, collection="faq", model=served, files={"faq.jsonl": path})
 
 
+def test_work_done_now_is_kept_as_a_job_with_its_files_and_nothing_where_it_failed(queue, own_home, served, tmp_path) -> None:
+    path = table(tmp_path, [*TEXTS, TEXTS[0]])
+    job = queue.work_now("dedup", {"file": path.name}, lambda _: model_of(served), tmp_path, "faq")
+    assert queue.get(job.id) == job
+    assert (job.state, job.result["rows"], job.result["kept"]) == ("succeeded", 7, 6)
+    assert len(queue.file(job.id, "kept.jsonl").read_text("utf-8").splitlines()) == 6
+    assert str(own_home) not in json.dumps(job.result)
+    assert path.is_file()
+    with pytest.raises(NotFound):
+        queue.work_now("dedup", {"file": "elsewhere.jsonl"}, lambda _: model_of(served), tmp_path, "faq")
+    assert [each.id for each in queue.list()] == [job.id]
+
+
 def test_a_file_that_was_sent_is_a_collection_at_the_end(queue, shelf, served, tmp_path) -> None:
     shelf.create("faq", served)
     shelf.run("faq", lambda faq: faq.add([{"id": "0", "text": "old"}]))

@@ -34,7 +34,7 @@ class DuplicatesPage:
     """What to look at, the work, and what was found."""
 
     def __init__(self, view: View, sizes: dict[str, int]) -> None:
-        self.view, t, chosen = view, view.t, begun_with(view, sizes)
+        self.view, self.sizes, t, chosen = view, sizes, view.t, begun_with(view, sizes)
         with ui.element("div").classes("card line"):
             self.source = ui.select(list(sizes), value=chosen, label=t("collection")).props("outlined dense")
             self.source.classes("fill").on_value_change(lambda change: view.remember(collection=change.value))
@@ -58,26 +58,40 @@ class DuplicatesPage:
         with self.result:
             review = Review(self.view, found, job)
         await review.refresh()
+        with self.result:
+            earlier_jobs(self.view, [each for each in await self.found_before() if each.id != job.id], partial(_described, self.view))
+
+    async def found_before(self) -> list[Job]:
+        return await jobs_of(self.view, "dedup")
 
     async def start(self) -> None:
-        id_ = self.view.query.get("job")
+        """What the address asks for, else what was found last."""
+        id_ = self.view.query.get("job") or await self.last()
         if not id_:
             await self.show_empty()
             return
+        self.view.remember(job=id_)
         job = await self.view.run(self.view.services.jobs.get, id_)
-        if job.collection in (self.source.options or []):
+        if job.collection in self.sizes:
             self.source.set_value(job.collection)
         if job.has_ended and job.state == "succeeded":
             await self.done(job)
         else:
             await self.watch.follow(job)
 
+    async def last(self) -> str | None:
+        """The newest search within a collection that is there; none where the address names a collection, in which to search."""
+        if "collection" in self.view.query:
+            return None
+        there = (job for job in await self.found_before() if job.state == "succeeded" and job.collection in self.sizes)
+        return next((job.id for job in there if not job.arguments.get("against")), None)
+
     async def show_empty(self) -> None:
         self.result.clear()
         with self.result:
             with ui.element("div").classes("empty"):
                 ui.label(self.view.t("empty"))
-            earlier_jobs(self.view, await jobs_of(self.view, "dedup"), partial(_described, self.view))
+            earlier_jobs(self.view, await self.found_before(), partial(_described, self.view))
 
 
 def _described(view: View, job: Job) -> str:

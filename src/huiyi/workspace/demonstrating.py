@@ -1,11 +1,13 @@
 """The demo: a shop's messages and its FAQ put through every job, and what each job found.
 
-It makes two collections, a classifier, a calibration and the folder HOME/demo, nothing else. What was found is kept there: with the same
-model, a second run embeds nothing and looks it up. What was planted in the texts says how much of it a job found; no job is told of it.
+It makes two collections, a classifier, a calibration, a job (its repeats, for the console) and the folder HOME/demo, nothing else. What was
+found is kept there: with the same model, a second run embeds nothing and looks it up. What was planted in the texts says how much of it a
+job found; no job is told of it.
 """
 
 import hashlib
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,8 +28,8 @@ from huiyi.workspace.answering import answer, answer_learn
 from huiyi.workspace.classifying import classify_fit, classify_predict, classify_texts
 from huiyi.workspace.clustering import cluster_file
 from huiyi.workspace.collections import collection_list, open_collection, reindex
-from huiyi.workspace.duplicates import dedup_file
 from huiyi.workspace.indexing import index
+from huiyi.workspace.jobs import Jobs
 from huiyi.workspace.texts import Progress
 
 MESSAGES, FAQ, CLASSIFIER = "demo-messages", "demo-faq", "demo-intents"
@@ -373,9 +375,13 @@ def _topics(source: str | Path, folder: Path, model: Model) -> FoundTopics:
 
 
 def _repeats(source: str | Path, ids: Sequence[str], folder: Path, model: Model) -> FoundRepeats:
-    review = folder / "repeats.jsonl"
-    found = dedup_file(source, lambda: model, review=review, overwrite=True)
-    lines, planted = list(_lines(review)), samples.planted()
+    """Kept as a job too, which the console shows."""
+    arguments = {"collection": source} if source == MESSAGES else {"file": Path(source).name}
+    jobs = Jobs()
+    job = jobs.work_now("dedup", arguments, lambda _: model, folder, MESSAGES)
+    found, review = job.result or {}, folder / "repeats.jsonl"
+    shutil.copyfile(jobs.file(job.id, review.name), review)
+    lines, planted = _lines(review), samples.planted()
     groups: dict[str, str] = {}  # of a message that goes, the one that stays
     for line in lines:
         if line["decision"] == "repeat":
@@ -392,17 +398,17 @@ def _repeats(source: str | Path, ids: Sequence[str], folder: Path, model: Model)
         for decision in ("repeat", "kept apart")
     }
     return FoundRepeats(
-        rows=found.rows,
-        kept=found.kept,
-        groups=found.groups,
+        rows=found["rows"],
+        kept=found["kept"],
+        groups=found["groups"],
         repeats=tuple(sorted(pairs["repeat"], key=lambda pair: pair.score)[:SHOWN]),
         held=tuple(_of_each_kind(pairs["kept apart"])),
-        apart=found.apart,
+        apart=found["apart"],
         found=sum(stays[one] == stays[other] for one, other in known),
         planted=len(known),
         merged=sum(stays[one] == stays[other] for one, other in traps),
         traps=len(traps),
-        seconds=found.seconds,
+        seconds=found["seconds"],
     )
 
 

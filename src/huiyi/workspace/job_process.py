@@ -20,7 +20,7 @@ from typing import Any
 
 from huiyi.errors import HuiyiError
 from huiyi.model import Model
-from huiyi.workspace.jobfile import Job, plain, read
+from huiyi.workspace.jobfile import Job, plain, read, unplaced
 from huiyi.workspace.jobkinds import KINDS, Place
 from huiyi.workspace.texts import Progress
 
@@ -97,9 +97,7 @@ def _teller(folder: Path) -> Callable[[dict[str, Any]], None]:
     lock = threading.Lock()
 
     def tell(what: dict[str, Any]) -> None:
-        line = json.dumps(what, ensure_ascii=False, allow_nan=False)
-        for own in ("in", "out"):
-            line = line.replace(json.dumps(f"{folder / own}{os.sep}", ensure_ascii=False)[1:-1], "")
+        line = unplaced(json.dumps(what, ensure_ascii=False, allow_nan=False), folder / "in", folder / "out")
         with lock:
             lines.write(line + "\n")
             lines.flush()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -88,6 +89,13 @@ def read(folder: Path) -> Job:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise NotFound(f"the job {folder.name} cannot be read any more ({type(error).__name__})") from error
     return replace(job, state="cancelled") if job.state == "queued" and (folder / CANCEL).exists() else job
+
+
+def unplaced(line: str, *folders: Path) -> str:
+    """JSON in which files of these folders have their names alone."""
+    for folder in folders:
+        line = line.replace(json.dumps(f"{folder}{os.sep}", ensure_ascii=False)[1:-1], "")
+    return line
 
 
 def plain(value: Any) -> Any:

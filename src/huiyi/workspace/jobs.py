@@ -15,20 +15,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
 from huiyi import settings
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Overloaded
+from huiyi.model import Model
 from huiyi.serving import Served
 from huiyi.stores.turns import Turns
 from huiyi.workspace import jobkinds
 from huiyi.workspace.arrivals import arriving, sweep
 from huiyi.workspace.collections import canonical
-from huiyi.workspace.jobfile import CANCEL, Job, JobError, JobProgress, read, write
+from huiyi.workspace.jobfile import CANCEL, Job, JobError, JobProgress, State, plain, read, unplaced, write
 from huiyi.workspace.opened import OpenCollections
 
 log = logging.getLogger(__name__)
@@ -90,19 +91,34 @@ class Jobs:
                 raise InvalidInput(f"{name[:80]!r} is no name for a file here; letters, digits, points, - and _ will do")
         if sum(not job.has_ended for job in self.list()) >= MOST_QUEUED:
             raise Overloaded(f"{MOST_QUEUED} jobs are waiting already; come again when some are done", 60)
-        now = time.time()
-        id_ = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(4)}"
-        job = Job(id_, kind, "queued", collection, arguments, now, model.origin if model else None)
+        job = _new(kind, "queued", collection, arguments, model)
         with self.arriving() as folder:
             made = folder / "job"  # it is there whole, or not at all
             (made / "in").mkdir(parents=True)
             for name, path in (files or {}).items():
                 shutil.move(path, made / "in" / name)
             write(made, job)
-            made.rename(self._folder(id_))
+            made.rename(self._folder(job.id))
         self.start()
         self._wake.set()
         return job
+
+    def work_now(self, kind: str, arguments: Mapping[str, Any], load: Callable[[str | None], Model], inputs: Path, collection: str) -> Job:
+        """Do here and now what a job of this kind would do, and keep it as one that succeeded. inputs: the folder of its files, which stay.
+
+        Raises what the work raises; then nothing is kept.
+        """
+        jobkinds.require(kind, arguments)
+        job = _new(kind, "succeeded", canonical(collection), arguments)
+        with self.arriving() as folder:
+            made, out = folder / "job", folder / "job" / "out"
+            out.mkdir(parents=True)
+            place = jobkinds.Place(load, lambda line: None, lambda progress: None, inputs, out, self._jobs())
+            found = json.dumps(plain(asdict(jobkinds.KINDS[kind](place, **arguments))), ensure_ascii=False)
+            result = json.loads(unplaced(found, inputs, out))
+            write(made, replace(job, started=job.created, ended=time.time(), attempts=1, result=result, files=_files(out)))
+            made.rename(self._folder(job.id))
+        return self.get(job.id)
 
     def get(self, id: str) -> Job:
         """NotFound."""
@@ -255,8 +271,7 @@ class Jobs:
             process.stdin.close()
         job = heard.job
         if job.result is not None:
-            made = sorted(path.name for path in (folder / "out").iterdir() if FILE.fullmatch(path.name))
-            return replace(job, state="succeeded", files=tuple(made))
+            return replace(job, state="succeeded", files=_files(folder / "out"))
         if cancelled:
             return replace(job, state="cancelled")
         if self._closing.is_set():
@@ -317,6 +332,16 @@ class _Heard:
             self._told = time.monotonic()
             with suppress(OSError):  # the end is written once more
                 write(self._folder, self.job, durable=False)
+
+
+def _new(kind: str, state: State, collection: str | None, arguments: Mapping[str, Any], model: Served | None = None) -> Job:
+    now = time.time()
+    id_ = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(4)}"
+    return Job(id_, kind, state, collection, dict(arguments), now, model.origin if model else None)
+
+
+def _files(out: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in out.iterdir() if FILE.fullmatch(path.name)))
 
 
 def _process(folder: Path, home: Path) -> "subprocess.Popen[bytes]":
