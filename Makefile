@@ -4,6 +4,7 @@ VENV ?= .venv
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 DEMO ?=
+JOBS ?= 2
 bin := $(VENV)/bin
 # Without byte code: Python writes it for the modules that are used, when they are, and that is a third less to do here.
 pip := $(bin)/pip --disable-pip-version-check install -q --no-compile -c constraints.txt
@@ -17,8 +18,8 @@ tests := $(VENV)/.installed-tests
 demo: $(core)  ## every job on the messages of an invented shop, then the console over them; DEMO=--no-serve ends there
 	$(bin)/huiyi demo $(DEMO)
 
-test: $(tests)  ## everything but the slow tests
-	$(bin)/python -m pytest -m "not slow"
+test: $(tests)  ## everything but the slow tests, in two processes; JOBS=1 makes it one
+	$(bin)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(tests)  ## installs in clean environments, large inputs: minutes
 	$(bin)/python -m pytest -m slow

@@ -132,6 +132,7 @@ def once(condition: Callable[[Any], bool], act: Callable[[], object]) -> Callabl
     return report
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_killed_takes_nothing_with_it(two, source, unbroken, tmp_path) -> None:
     said: list[str] = []
     kill = once(lambda progress: progress.rows_done > ROWS, two.kill_the_second)
@@ -188,6 +189,7 @@ def test_a_broken_file_and_a_text_too_long_fail_alone(two, tmp_path) -> None:
     assert (result.rows, list(bytes_in(tmp_path / "out"))) == (2, ["good.npy"])
 
 
+@pytest.mark.slow
 def test_a_collection_is_kept_in_step_as_without_a_cluster(two, tmp_path, own_home) -> None:
     def write(rows: list[tuple[str, str]]) -> Path:
         (tmp_path / "faq.jsonl").write_text("".join(json.dumps({"id": id_, "text": text}) + "\n" for id_, text in rows), "utf-8")
@@ -221,6 +223,7 @@ def test_a_collection_is_kept_in_step_as_without_a_cluster(two, tmp_path, own_ho
         np.testing.assert_allclose([by_id[id_] for id_ in near_ids], [near_by_id[id_] for id_ in near_ids], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_documents_are_cut_as_without_a_cluster(two, tmp_path, own_home) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("# Returns\n\n" + " ".join(texts_of(0)[:200]), "utf-8")
@@ -231,6 +234,7 @@ def test_documents_are_cut_as_without_a_cluster(two, tmp_path, own_home) -> None
     assert (far.unchanged, far.embedded) == (near.added, 0)
 
 
+@pytest.mark.slow
 def test_what_keeps_a_model_from_being_loaded_is_told_as_it_was_raised(two, tmp_path) -> None:
     with pytest.raises(InvalidInput, match="no such model on this machine"):
         two.load(load=refusing)

@@ -314,7 +314,8 @@ class RayEncoder:
             if not nodes:
                 self._problem = Unavailable("the cluster has no machine with a CPU for us")
             elif not self._coming and nodes.keys() <= self._barred.keys():
-                self._problem = next(reversed(self._barred.values()))
+                why = list(reversed(self._barred.values()))  # what loading raised, rather than that a machine did not come so far
+                self._problem = next((each for each in why if not isinstance(each, Unavailable)), why[0])
             self._changed.notify_all()
             waits = self._coming and monotonic() - self._told_at > PATIENCE_S
         if waits:
