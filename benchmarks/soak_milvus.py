@@ -307,7 +307,13 @@ class Soak:
             at, took = np.array(times).T
             usual = took[(at < self.away[0]) | (at > self.away[1] + 5)]
             made.append(
-                {"call": kind, "calls": len(took), "p50 ms": ms(usual, 50), "p95 ms": ms(usual, 95), "longest s": round(float(took.max()), 1)}
+                {
+                    "call": kind,
+                    "calls": len(took),
+                    "p50 ms": ms(usual, 50),
+                    "p95 ms": ms(usual, 95),
+                    "longest s": round(float(took.max()), 1),
+                }
             )
         return made
 
