@@ -1,5 +1,5 @@
 """`python -m huiyi`."""
 
-from huiyi.cli.app import main
+from huiyi.cli.app import run
 
-main()
+run()

@@ -32,6 +32,7 @@ from huiyi.cli import (
 )
 from huiyi.cli.invocation import Invocation
 from huiyi.cli.printing import note
+from huiyi.ending import end_at_once
 from huiyi.errors import HuiyiError
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ def main(args: Sequence[str] | None = None, load: "Load | None" = None) -> NoRet
     for joined in invocation.joined:
         joined.close()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run() -> NoReturn:
+    """`main`, in a process of its own."""
+    end_at_once(main)
 
 
 def _fail(error: Exception) -> int:

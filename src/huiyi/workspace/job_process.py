@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from huiyi.ending import end_at_once
 from huiyi.errors import HuiyiError
 from huiyi.model import Model
 from huiyi.workspace.jobfile import Job, plain, read, unplaced
@@ -112,6 +113,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _interrupted)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        main(Path(sys.argv[1]), _teller(Path(sys.argv[1])))
+        end_at_once(lambda: main(Path(sys.argv[1]), _teller(Path(sys.argv[1]))))
     except KeyboardInterrupt:  # what was half done is put away; what threads still compute, nobody wants
         os._exit(130)
