@@ -16,13 +16,13 @@ from starlette.responses import Response
 from huiyi.errors import NotFound
 from huiyi.server.desk import Desk, JsonRoute, desk_of
 from huiyi.server.failures import WrongField
+from huiyi.server.names import Named
 from huiyi.server.openai import Body, Model
 from huiyi.workspace import CollectionInfo, ShownCollection, collection_list
 
 router = APIRouter(route_class=JsonRoute, tags=["Collections"])
 
-NAME = r"^\w[\w-]{0,63}$"
-Name = Annotated[str, Path(pattern=NAME, description="Of letters, digits, - and _.")]
+Name = Annotated[Named, Path(description="Of letters, digits, - and _.")]
 Filter = Annotated[
     dict[str, Any] | None,
     Field(description="Only records whose metadata match, such as {\"lang\": \"zh\", \"price\": {\"$lt\": 10}}; see docs/collections.md."),
@@ -48,7 +48,7 @@ class CreateRequest(Body):
     """store: where the records lie; a Milvus server or Pinecone is set up on the server's command line. dimensions: cut vectors."""
 
     model_config = example("create")
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Named
     model: Model = None
     store: Literal["local", "milvus", "pinecone"] | None = None
     instruction: Annotated[str | None, Field(description="The task that queries carry; default the model's own.")] = None

@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 
 from huiyi.server.desk import JsonRoute, desk_of
+from huiyi.server.names import FileNamed, JobId
 from huiyi.workspace import Job
 
 router = APIRouter(route_class=JsonRoute, tags=["Jobs"])
 
-Id = Annotated[str, Path(pattern=r"^\d{8}-\d{6}-[0-9a-f]{8}$")]
-FileName = Annotated[str, Path(pattern=r"^\w[\w.-]{0,127}$")]
+Id = Annotated[JobId, Path()]
+FileName = Annotated[FileNamed, Path()]
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".jsonl": "application/x-ndjson",

@@ -15,6 +15,7 @@ from huiyi.server.collections import Filter, Name
 from huiyi.server.desk import JsonRoute, desk_of
 from huiyi.server.failures import WrongField
 from huiyi.server.jobs import JobCard, job_card
+from huiyi.server.names import JobId, Named
 from huiyi.server.openai import Body, Model, Usage
 from huiyi.workspace import Understood, classify, classify_zero_shot, understand
 
@@ -22,8 +23,7 @@ router = APIRouter(route_class=JsonRoute)
 
 COLLECTION: list[str | Enum] = ["Collections: tasks"]
 TEXTS: list[str | Enum] = ["Tasks"]
-ClassifierName = Annotated[str, Field(pattern=r"^\w[\w-]{0,63}$", description="Of a classifier that was fitted.")]
-JobId = Annotated[str | None, Field(pattern=r"^\d{8}-\d{6}-[0-9a-f]{8}$")]
+ClassifierName = Annotated[Named, Field(description="Of a classifier that was fitted.")]
 Count = Annotated[int | None, Field(ge=1)]
 SOME = ["快递什么时候到", "我的包裹还没收到", "怎么申请退款", "退款多久到账"]
 
@@ -49,8 +49,8 @@ class ClusterJob(TopicOptions):
     model_config = shown(granularity=1.0)
     date: Annotated[str | None, Field(description="A field of the metadata, for topics over time.")] = None
     language: Annotated[Literal["en", "zh"] | None, Field(description="Of the page; default that of most topics.")] = None
-    since: JobId = None
-    assign_to: JobId = None
+    since: JobId | None = None
+    assign_to: JobId | None = None
 
 
 class DedupOptions(Body):
@@ -62,7 +62,7 @@ class DedupJob(DedupOptions):
     """against: another collection: what it has, too."""
 
     model_config = shown(threshold=0.92)
-    against: Annotated[str | None, Field(pattern=r"^\w[\w-]{0,63}$")] = None
+    against: Named | None = None
 
 
 class SummaryOptions(Body):

@@ -14,6 +14,7 @@ from huiyi.server.collections import Name, Upserted
 from huiyi.server.desk import Desk, desk_of
 from huiyi.server.failures import TooSlow
 from huiyi.server.jobs import JobCard, job_card
+from huiyi.server.names import FileNamed
 from huiyi.server.openai import Model
 from huiyi.server.waiting import ClientGone
 from huiyi.serving import Served
@@ -68,7 +69,7 @@ async def upsert_lines(name: Name, request: Request) -> Upserted:
 async def index(
     name: Name,
     request: Request,
-    filename: Annotated[str, Query(pattern=r"^\w[\w.-]{0,127}$", description="Tells what it is: faq.csv, faq.xlsx, guide.md …")],
+    filename: Annotated[FileNamed, Query(description="Tells what it is: faq.csv, faq.xlsx, guide.md …")],
     model: Annotated[Model, Query()] = None,
     text: Annotated[str | None, Query(description="The column of the texts.")] = None,
     id: Annotated[str | None, Query(description="The column that tells records apart; default id, else made of the text.")] = None,
