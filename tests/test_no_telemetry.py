@@ -45,9 +45,8 @@ OPENVINO_TELEMETRY = "import os, pathlib\npathlib.Path(os.environ['HOME'], 'tele
 
 LOAD = "import huiyi\nprint(huiyi.load(sys.argv[1], threads=1).encode(['My parcel is late.', '包裹还没到']).shape)\n"
 EMBED = """
-import runpy
-sys.argv = ["huiyi", "embed", "texts.txt", "--model", sys.argv[1], "-o", "texts.npy"]
-runpy.run_module("huiyi", run_name="__main__")
+from huiyi.cli.app import main
+main(["embed", "texts.txt", "--model", sys.argv[1], "-o", "texts.npy"])
 """
 
 
