@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import lora
 import tiny
-from engine_kinds import OF_KINDS, cosines, texts
+from engine_kinds import cosines, texts
 from huiyi.engines.adapters import open_adapter
 from huiyi.engines.checkpoint import open_checkpoint
 from huiyi.errors import NotFound, UnsupportedModel
@@ -24,12 +24,6 @@ SECOND_LAYER = ["1.self_attn.q_proj", "1.attention.self.query"]
 @pytest.fixture(scope="module", params=FAMILIES)
 def base(request, tmp_path_factory) -> Path:
     return FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module", params=OF_KINDS)
-def kind(request):
-    with request.param.at_work() as kind:
-        yield kind
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModel
 
 import tiny
-from engine_kinds import OF_KINDS, cosines, texts
+from engine_kinds import cosines, texts
 from huiyi.engines.checkpoint import open_checkpoint
 
 FAMILIES = {"qwen3": tiny.tiny_qwen3, "bert": tiny.tiny_bert, "roberta": tiny.tiny_roberta, "xlm-roberta": tiny.tiny_xlm_roberta}
@@ -19,12 +19,6 @@ FAMILIES = {"qwen3": tiny.tiny_qwen3, "bert": tiny.tiny_bert, "roberta": tiny.ti
 @pytest.fixture(scope="module", params=FAMILIES)
 def folder(request, tmp_path_factory) -> Path:
     return FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module", params=OF_KINDS)
-def kind(request):
-    with request.param.at_work() as kind:
-        yield kind
 
 
 @pytest.fixture(scope="module")
