@@ -170,25 +170,30 @@ def open_table(source: str | Path, format: Format | None = None, encoding: str |
 def _format_of(source: str | Path) -> Format:
     if str(source) == "-":
         return "txt"
-    path = Path(source)
-    suffix = Path(path.stem if _packed(source) else path).suffix.lower()
+    suffix = suffix_of(source)
     if suffix not in SUFFIXES:
         old = "; open it in Excel and save it as .xlsx" if suffix == ".xls" else f"; name its format with --format ({', '.join(FORMATS)})"
         raise InvalidInput(f"{source} has a name that does not tell what it is{old}")
     return SUFFIXES[suffix]
 
 
-def _packed(source: str | Path) -> bool:
+def suffix_of(source: str | Path) -> str:
+    """What tells the format: of a packed file the one before .gz."""
+    path = Path(source)
+    return Path(path.stem if is_packed(path) else path).suffix.lower()
+
+
+def is_packed(source: str | Path) -> bool:
     return Path(source).suffix.lower() == ".gz"
 
 
 def _open(source: str | Path, name: str) -> BinaryIO:
     try:
         file = sys.stdin.buffer if str(source) == "-" else Path(source).open("rb")  # noqa: SIM115  (the table closes it)
-        if str(source) != "-" and file.seekable() and not _packed(source):
+        if str(source) != "-" and file.seekable() and not is_packed(source):
             return file
         kept = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
-        if _packed(source):
+        if is_packed(source):
             with file, gzip.GzipFile(fileobj=file) as unpacked:
                 shutil.copyfileobj(unpacked, kept)
         else:

@@ -18,7 +18,7 @@ from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Unavailab
 from huiyi.model import Model
 from huiyi.sources.manifest import Finished, Manifest
 from huiyi.sources.readers import as_text
-from huiyi.sources.tables import SUFFIXES, Format, Slice, Table, open_table, slices
+from huiyi.sources.tables import SUFFIXES, Format, Slice, Table, is_packed, open_table, slices, suffix_of
 from huiyi.sources.vectors import PartialVectors, require_vectors
 from huiyi.types import Embedded, Kind
 from huiyi.workspace.embedding import PROBE, job_of
@@ -159,7 +159,7 @@ def find_shards(source: str | Path, output: Path, as_: VectorFormat, format: For
     shards: dict[Path, Shard] = {}
     for file in files:
         name = file.relative_to(root)
-        bare = name.with_suffix("") if name.suffix.lower() == ".gz" else name
+        bare = name.with_suffix("") if is_packed(name) else name
         target = output / bare.with_suffix(f".{as_}")
         if target in shards:
             raise InvalidInput(f"{shards[target].name} and {name} would both become {target}; rename one of them")
@@ -177,7 +177,7 @@ def _files(source: str, format: Format | None) -> tuple[Path, list[Path]]:
         return path.parent, [path]
     if path.is_dir():
         found = [each for each in sorted(path.rglob("*")) if each.is_file() and not _hidden(each.relative_to(path))]
-        files = [each for each in found if format is not None or _is_table(each)]
+        files = [each for each in found if format is not None or suffix_of(each) in SUFFIXES]
         if not files:
             raise NotFound(f"there is no table in {source} ({', '.join(SUFFIXES)}); name their format with --format")
         return path, files
@@ -194,8 +194,9 @@ def _hidden(name: Path) -> bool:
     return any(part.startswith(".") for part in name.parts)
 
 
-def _is_table(file: Path) -> bool:
-    return Path(file.stem if file.suffix.lower() == ".gz" else file).suffix.lower() in SUFFIXES
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _below(file: Path, folder: Path) -> str:
@@ -254,10 +255,7 @@ class _Run:
         told = self._manifest.whole(_below(shard.output, self._manifest.folder))
         if told is None or told.source != shard.name or told.bytes != shard.bytes:
             return False
-        if told.mtime_ns == shard.mtime_ns:
-            return True
-        with shard.source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == told.sha256
+        return told.mtime_ns == shard.mtime_ns or _sha256(shard.source) == told.sha256
 
     def embed(self, shards: list[Shard]) -> None:
         self._shards_done = self._shards - len(shards)
@@ -344,10 +342,7 @@ class _Run:
 
     def _digest_of(self, opened: _Open) -> str:
         """Of the file as it lies there; a packed one was unpacked for the table."""
-        if opened.shard.source.suffix.lower() != ".gz":
-            return opened.digest
-        with opened.shard.source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return _sha256(opened.shard.source) if is_packed(opened.shard.source) else opened.digest
 
     def _fail(self, opened: _Open, error: HuiyiError | OSError) -> None:
         opened.failed = True
