@@ -92,6 +92,7 @@ def test_an_adapter_is_told_of_in_plain_words(data: Path, model: Path, tmp_path:
         (["--target", "wq"], "no linear 'wq'"),
         (["--dimensions", "a,b"], "--dimensions takes numbers"),
         (["--eval", "nowhere.tsv"], "nowhere.tsv"),
+        (["--base", ""], "--base"),
     ],
 )
 def test_wrong_options_are_told_in_one_sentence(options: list[str], told: str, data: Path, model: Path, tmp_path: Path) -> None:
@@ -132,3 +133,12 @@ def test_data_that_is_not_there_is_named(tmp_path: Path, model: Path) -> None:
     done = run("reproduce", "afqmc", "--data", tmp_path / "d", "--base", model, "--out", tmp_path / "t")
     assert done.returncode == 1
     assert "afqmc_train.tsv" in done.stderr
+
+
+def test_a_model_that_cannot_be_had_is_told_before_the_first_row(data: Path, model: Path, tmp_path: Path) -> None:
+    words = ["reproduce", "afqmc", "--data", data, "--base", model, "--baseline", tmp_path / "nowhere", "--out", tmp_path / "t"]
+    done = run(*words, "--rows", "tfidf,baseline")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert not list((tmp_path / "t" / "rows").iterdir())
+    assert run(*words, "--rows", "tfidf").returncode == 0

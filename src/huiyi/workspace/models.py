@@ -216,10 +216,10 @@ def model_check(
     return CheckedModel(name, resolved, ok, checks, comparison, monotonic() - began)
 
 
-def named(name_or_path: str | None) -> str:
+def named(name_or_path: str | None, option: str = "--model") -> str:
     name = name_or_path or settings.default_model()
     if name is None:
-        raise InvalidInput("no model is named: pass --model NAME (or a folder), or set HUIYI_MODEL")
+        raise InvalidInput(f"no model is named: pass {option} NAME (or a folder), or set HUIYI_MODEL")
     return name
 
 

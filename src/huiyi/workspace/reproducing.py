@@ -100,6 +100,7 @@ def reproduce_afqmc(plan: Plan, reports: Reports | None = None) -> Reproduced:
         raise InvalidInput(f"there is no row {strange[0]!r}; there are {', '.join(ROWS)}")
     pairs = _read(plan, reports.say)
     _open(plan, pairs)
+    _require_models(plan)
     made: dict[str, dict[str, Any]] = {}
     for name in plan.rows:
         file = plan.out / "rows" / f"{name}.json"
@@ -193,6 +194,13 @@ def _open(plan: Plan, pairs: _Pairs) -> None:
             part.write_text(json.dumps(config, ensure_ascii=False, indent=1), "utf-8")
     elif json.loads(file.read_text("utf-8")) != config:
         raise Conflict(f"{plan.out} holds rows of another base, other data or other settings; name another --out, or pass --force")
+
+
+def _require_models(plan: Plan) -> None:
+    """Here, or downloaded now, before the first row takes its hours."""
+    missing = {name for name in plan.rows if not (plan.out / "rows" / f"{name}.json").exists()} - {"majority", "tfidf"}
+    for model in sorted({plan.baseline if name == "baseline" else plan.base for name in missing}):
+        open_checkpoint(locate(model))
 
 
 def _digests(pairs: _Pairs) -> list[str]:

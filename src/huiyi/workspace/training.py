@@ -117,7 +117,7 @@ def train(examples: Training, judging: Training, job: Job, settings: Settings, r
         raise InvalidInput(f"all rows of {examples.name} stand in {judging.name} too; judge by others")
     if isinstance(judging, Pairs) and len(np.unique(judging.labels)) < 2:
         raise InvalidInput(f"all pairs of {judging.name} have label {judging.labels[0]}: they cannot tell a good model from a bad one")
-    name = named(job.base)
+    name = named(job.base, "--base")
     checkpoint = open_checkpoint(locate(name))
     prepared = prepare(examples, judging, checkpoint, name, settings)
     if prepared.objective.inputs.cut:
