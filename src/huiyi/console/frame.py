@@ -300,7 +300,9 @@ def _broken(error: Exception) -> None:
 
 def _furniture(view: View) -> None:
     t = view.t
-    with ui.left_drawer().props("width=220 breakpoint=900 show-if-above") as drawer, ui.element("nav").classes("pages") as nav:
+    # Closed for the server until the browser says otherwise: without a value it would be asked, and a slow one that is late is an error.
+    drawer = ui.left_drawer(value=False).props("width=220 breakpoint=900 show-if-above")
+    with drawer, ui.element("nav").classes("pages") as nav:
         nav.props["aria-label"] = t("navigation")
         for page in view.pages:
             with ui.element("a").props(f'href="{page.path}"') as link:
