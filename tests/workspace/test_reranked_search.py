@@ -10,6 +10,7 @@ import huiyi
 import shop
 import tiny_rerankers
 from huiyi.cli.app import main
+from huiyi.encoding.reranker import Reranker
 from huiyi.errors import InvalidInput
 from huiyi.workspace.reranking import load_reranker
 from huiyi.workspace.searching import search
@@ -107,3 +108,17 @@ def test_the_command_shows_both_scores(home, faq, folder, model, monkeypatch, ca
     code, _, err = run("starter")
     assert code == 1
     assert "is an embedding model" in err
+
+
+def test_a_command_that_fails_lets_go_of_its_reranker(home, faq, folder, model, monkeypatch, capsys):
+    monkeypatch.setenv("HUIYI_HOME", str(home))
+    closed = []
+    close = Reranker.close
+    monkeypatch.setattr(Reranker, "close", lambda self: (closed.append(self.name), close(self)))
+    for wrong in (["nowhere"], ["faq", "--min-score", "tuned"], ["faq", "--filter", '{"price": {"$about": 1}}']):
+        with pytest.raises(SystemExit) as ended:
+            main(["search", *wrong, "--rerank", str(folder), "--precision", "fp32", "--", QUERY], load=lambda *_: model)
+        assert ended.value.code == 1
+        assert closed == [str(folder)]
+        closed.clear()
+    assert "Traceback" not in capsys.readouterr().err

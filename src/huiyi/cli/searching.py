@@ -2,6 +2,7 @@
 
 import json as json_
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -111,8 +112,8 @@ def search(
                 _print_compared(each, words, meaning)
         return
     score = _score(context, min_score)
-    reranker = workspace.load_reranker(rerank, precision, threads) if rerank else None
-    with Meter(interrupted="stopped") as meter:
+    with ExitStack() as held, Meter(interrupted="stopped") as meter:
+        reranker = held.enter_context(closing(workspace.load_reranker(rerank, precision, threads))) if rerank else None
         found = workspace.search(
             name,
             asked,
@@ -126,8 +127,6 @@ def search(
             load=load,
             report=meter,
         )
-    if reranker is not None:
-        reranker.close()
     if found.hint:
         note(found.hint)
     if json:
