@@ -1,18 +1,22 @@
 """What somebody may like next of the rows of a file or collection; and how well that would have worked on their histories."""
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from huiyi.collection import Collection
 from huiyi.errors import InvalidInput, NotFound
 from huiyi.sources.outputs import require_place, table_format, write_table
-from huiyi.sources.readers import as_text
+from huiyi.sources.readers import Cells, as_text
 from huiyi.sources.tables import Format, open_table
-from huiyi.workspace.records import Records, read_records, vectors_of
+from huiyi.workspace.records import Records, about_collection, is_collection, opened_collection, read_records, vectors_of
+from huiyi.workspace.searching import unknown_fields
 from huiyi.workspace.texts import Loader, Progress, Truncate
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ USER_COLUMNS, ITEM_COLUMNS, TIME_COLUMNS = (
     ("item", "item_id", "id", "物品"),
     ("time", "timestamp", "date", "时间"),
 )
+
+NOTHING_LEFT = "no row is left to recommend: all were named, are empty or say the same as those"
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,14 @@ def recommend_file(
         table_format(output)
     if not liked and not history:
         raise InvalidInput("name what to start from: --like ID, or --history ID for what was seen")
+    conditions = [_condition(each) for each in where]
+    if is_collection(source) and format is None and id_column in (None, "id") and not {"id", "text"} & {name for name, _ in conditions}:
+        with opened_collection(str(source), text, say) as collection:
+            return _of_collection(collection, liked, disliked, history, k, diversity, conditions, output)
     records = read_records(source, text=text, format=format, encoding=encoding, sheet=sheet, say=say)
     column, ids = _ids(records, id_column)
     chosen, avoided, seen = (_places(records, column, ids, each) for each in (liked, disliked, history))
-    allowed = _allowed(records, where, [*chosen, *avoided, *seen])
+    allowed = _allowed(records, conditions, [*chosen, *avoided, *seen])
     vectors, facts = vectors_of(records, load, truncate, report)
     from huiyi.tasks import recommend
 
@@ -99,13 +109,48 @@ def recommend_file(
         for i, score, why in zip(found.indices.tolist(), found.scores, found.because.tolist(), strict=True)
     )
     if output:
-        extra = ("score", "because")
-        taken = [each for each in extra if each in records.columns]
-        if taken:
-            raise InvalidInput(f"{records.name} has a column {taken[0]!r} already, which the answer would be written to; rename it")
-        rows = ({**records.rows[i], "score": line.score, "because": line.because} for i, line in zip(found.indices, lines, strict=True))
-        write_table(output, [*records.columns, *extra], rows)
+        _write(output, records.name, records.columns, [records.rows[i] for i in found.indices.tolist()], lines)
     return RecommendedFile(records.about, column, lines, str(output) if output else None, facts.model)
+
+
+def _of_collection(
+    collection: Collection,
+    liked: Sequence[str],
+    disliked: Sequence[str],
+    history: Sequence[str],
+    k: int,
+    diversity: float,
+    conditions: Sequence[tuple[str, str]],
+    output: Path | None,
+) -> RecommendedFile:
+    """The same of what the store finds near, without reading all of it."""
+    for id_ in (*liked, *disliked, *history):
+        if collection.get(id_) is None:
+            first = ", ".join(record.id for record in collection.page(3).records)
+            raise NotFound(f"{collection.name} has no record with the id {id_!r}; the first are {first}")
+    filter = {"$and": [_filter(*condition) for condition in conditions]} if conditions else None
+    if filter and not collection.count(filter):
+        if unknown := unknown_fields(collection, {column: value for column, value in conditions}):
+            raise NotFound(unknown)
+        raise InvalidInput(f"no row meets {_joined(conditions)}")
+    found = collection.recommend(like=liked, dislike=disliked, history=history, k=k, diversity=diversity, filter=filter)
+    if not found:
+        raise InvalidInput(NOTHING_LEFT)
+    lines = tuple(RecommendedLine(one.id, one.text, one.score, one.because) for one in found)
+    if output:
+        there = ((line, collection.get(line.id)) for line in lines)
+        rows = [{"id": line.id, "text": line.text, **(record.metadata if record else {})} for line, record in there]
+        _write(output, collection.name, tuple(dict.fromkeys(column for row in rows for column in row)), rows, lines)
+    return RecommendedFile(about_collection(collection), "id", lines, str(output) if output else None, collection.facts.model)
+
+
+def _write(output: Path, name: str, columns: Sequence[str], rows: Sequence[Cells], lines: Sequence[RecommendedLine]) -> None:
+    extra = ("score", "because")
+    taken = [each for each in extra if each in columns]
+    if taken:
+        raise InvalidInput(f"{name} has a column {taken[0]!r} already, which the answer would be written to; rename it")
+    told = ({**row, "score": line.score, "because": line.because} for row, line in zip(rows, lines, strict=True))
+    write_table(output, [*columns, *extra], told)
 
 
 def evaluate_recommend(
@@ -173,22 +218,42 @@ def _places(records: Records, column: str, ids: list[str], wanted: Sequence[str]
     return found
 
 
-def _allowed(records: Records, where: Sequence[str], named: list[int]) -> NDArray[np.bool_]:
+def _condition(given: str) -> tuple[str, str]:
+    column, equals, value = given.partition("=")
+    if not equals:
+        raise InvalidInput(f"{given!r} is no condition; write COLUMN=VALUE")
+    return column, value
+
+
+def _joined(conditions: Sequence[tuple[str, str]]) -> str:
+    return " and ".join(f"{column}={value}" for column, value in conditions)
+
+
+def _filter(column: str, value: str) -> dict[str, Any]:
+    """Records whose field reads as `value`: a text, a number or true and false; one of several texts; or no such field for ""."""
+    values: list[str | float | bool] = [value]
+    with suppress(ValueError):
+        number = float(value)
+        values += [number] if math.isfinite(number) else []
+    if value.lower() in ("true", "false"):
+        values.append(value.lower() == "true")
+    there = {column: {"$in": values}}
+    return there if value else {"$or": [there, {column: {"$exists": False}}]}
+
+
+def _allowed(records: Records, conditions: Sequence[tuple[str, str]], named: list[int]) -> NDArray[np.bool_]:
     allowed = np.ones(len(records), bool)
-    for condition in where:
-        column, equals, value = condition.partition("=")
-        if not equals:
-            raise InvalidInput(f"{condition!r} is no condition; write COLUMN=VALUE")
+    for column, value in conditions:
         allowed &= np.array([cell == value for cell in records.cells(column)], bool)
     if not allowed.any():
-        raise InvalidInput(f"no row meets {' and '.join(where)}")
+        raise InvalidInput(f"no row meets {_joined(conditions)}")
     known = {records.texts[row] for row in named}
     for row, each in enumerate(records.texts):
         if allowed[row]:
             allowed[row] = bool(each.strip()) and each not in known
             known.add(each)
     if not allowed.any():
-        raise InvalidInput("no row is left to recommend: all were named, are empty or say the same as those")
+        raise InvalidInput(NOTHING_LEFT)
     return allowed
 
 

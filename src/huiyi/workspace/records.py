@@ -14,7 +14,7 @@ from time import monotonic
 import numpy as np
 
 from huiyi import __version__, settings
-from huiyi.collection import SAME, SAME_INT8, facts_of
+from huiyi.collection import SAME, SAME_INT8, Collection, facts_of
 from huiyi.encoding.cache import CachedEncoder
 from huiyi.encoding.encoder import LocalEncoder, clip
 from huiyi.errors import Conflict, InvalidInput, ModelFailed, NotFound
@@ -76,9 +76,8 @@ def read_records(
     NotFound, InvalidInput.
     """
     if is_collection(source) and format is None:
-        if text not in (None, "text"):
-            raise InvalidInput(f"the text of a collection is its own; leave out --text {text}")
-        return _collection_records(str(source), say)
+        with opened_collection(str(source), text, say) as collection:
+            return _collection_records(collection)
     with open_table(source, format, encoding, sheet) as table:
         column = table.text_column(text)
         say(f"{table.description()}; texts from the column {column!r}")
@@ -94,19 +93,32 @@ def read_records(
         )
 
 
-def _collection_records(name: str, say: Callable[[str], None]) -> Records:
+@contextmanager
+def opened_collection(name: str, text: str | None, say: Callable[[str], None] = lambda line: None) -> Iterator[Collection]:
+    """A collection with records, which is told; no model is needed. text: the column that was asked for. NotFound, InvalidInput."""
+    if text not in (None, "text"):
+        raise InvalidInput(f"the text of a collection is its own; leave out --text {text}")
     if not (settings.home() / "collections" / name).is_dir():
         raise NotFound(f"there is no collection {name!r}; for a file, give its path, with its suffix or a slash in it")
     with open_collection(name) as collection:
-        found, facts = collection.contents(), collection.facts
-    if not found.ids:
-        raise InvalidInput(f"the collection {name} holds no records")
-    about = f"{name}: collection, {len(found.ids):,} records, vectors of {facts.model}"
-    say(about)
+        if not collection.count():
+            raise InvalidInput(f"the collection {name} holds no records")
+        say(about_collection(collection))
+        yield collection
+
+
+def about_collection(collection: Collection) -> str:
+    return f"{collection.name}: collection, {collection.count():,} records, vectors of {collection.facts.model}"
+
+
+def _collection_records(collection: Collection) -> Records:
+    found, facts, name = collection.contents(), collection.facts, collection.name
     fields = dict.fromkeys(field for metadata in found.metadata for field in metadata)
     rows = tuple({"id": id_, "text": text, **more} for id_, text, more in zip(found.ids, found.texts, found.metadata, strict=True))
     columns = ("id", "text", *(field for field in fields if field not in ("id", "text")))
-    return Records(name, about, "text", columns, rows, found.texts, tuple(range(1, len(rows) + 1)), found.vectors, facts)
+    return Records(
+        name, about_collection(collection), "text", columns, rows, found.texts, tuple(range(1, len(rows) + 1)), found.vectors, facts
+    )
 
 
 def vectors_of(
