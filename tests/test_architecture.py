@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "encoding": {"errors", "types", "settings", "engines"},
     "training": {"errors", "types", "settings", "engines", "encoding", "charts"},
     "model": {"errors", "types", "encoding"},
-    "collection": {"errors", "types", "encoding", "model", "stores", "tasks", "understanding", "shortlists"},
+    "collection": {"errors", "types", "encoding", "model", "stores", "tasks", "understanding", "shortlists", "workspace"},
     "shortlists": {"types", "stores"},
     "understanding": {"errors", "types", "tasks"},
     "serving": {"errors", "types", "encoding"},
@@ -136,6 +136,20 @@ def test_a_module_imports_only_the_parts_of_the_house_that_it_may(path: Path) ->
     assert part in MAY_IMPORT, f"{part} is a new part of the house: say here, and in docs/decisions.md, what it may import"
     reached = {inner(module) for module in imports(path) if module.split(".")[0] == "huiyi"}
     assert reached <= MAY_IMPORT[part] | {part}
+
+
+def test_a_collection_reaches_up_to_the_workspace_for_an_answer_alone() -> None:
+    """What stands below the workspace may not need it; a person who holds a collection may ask it all the same."""
+    tree = ast.parse((SOURCE / "collection.py").read_text("utf-8"))
+    (collection,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Collection")
+    there = [
+        node
+        for part in (*(node for node in tree.body if node is not collection), *collection.body)
+        for node in ast.walk(part)
+        if isinstance(node, ast.ImportFrom) and node.module == "huiyi.workspace"
+        if not (isinstance(part, ast.If) or getattr(part, "name", None) == "answer")  # an if: for types only
+    ]
+    assert not there
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -1,7 +1,8 @@
 """`Collection`: a model and a store that stay in step; texts go in, the nearest come out, and what did not change is not embedded again.
 
 Owns the space law: a collection keeps the vectors of eight probe texts, and a model that is used on it must give the same ones. The model
-is loaded when something has to be embedded, not before. Knows nothing of sources or the backends behind the `Store` protocol.
+is loaded when something has to be embedded, not before. Knows nothing of sources or the backends behind the `Store` protocol. Only
+`answer` reaches up to `workspace`, for those who have the collection in their hands.
 """
 
 import json
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from huiyi.stores.store import Candidate, Facts, Fingerprint, Hit, Page, Record,
 from huiyi.stores.terms import spans
 from huiyi.tasks import fusion, recommending
 from huiyi.types import Embedded, Floats, Kind
+
+if TYPE_CHECKING:
+    from huiyi.workspace import Answered, Writer
 
 SLICE_RECORDS = 256
 SLICE_CHARACTERS = 1 << 16
@@ -301,6 +305,18 @@ class Collection:
         if highlight and asked.texts:
             return [[_marked(hit, text) for hit in hits] for hits, text in zip(found, asked.texts, strict=True)]
         return found
+
+    def answer(
+        self, question: str, k: int = 3, *, column: str | None = None, filter: Filtering = None, writer: "Writer | None" = None
+    ) -> "Answered":
+        """The record that answers a question and how sure that is, or none, and up to k suggestions: what `huiyi answer` prints.
+
+        column: of the metadata that holds answers; default the first of answer, reply, 答案 and the like that is there, else the text.
+        writer: makes a reply of what was found, see `huiyi.workspace.writer`.
+        """
+        from huiyi.workspace import answer_in
+
+        return answer_in(self, question, k=k, column=column, filter=filter, writer=writer)
 
     def candidates(self, queries: Sequence[str], depth: int = DEPTH) -> list[list[Candidate]]:
         """What a hybrid search of each query fuses: the nearest records and those of highest BM25, up to `depth` of each."""

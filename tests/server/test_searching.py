@@ -1,12 +1,14 @@
 """What a collection is asked over HTTP: searches in a reranker's order, words beside meaning, answers, and replies of a language model."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+import huiyi
 import shop
 import tiny_rerankers
 from chat_server import Server
@@ -152,6 +154,12 @@ def test_a_collection_that_was_taught_answers_by_what_it_learned(home, http, tmp
     learned = workspace.answer_learn("taught", queries, home=home)
     found = http.post("/v1/collections/taught/answer", json={"question": REFUND}).json()
     assert (found["taught"], found["least"]) == (True, pytest.approx(learned.least))
+    with huiyi.open("taught", model="starter", home=home) as faq:
+        told = faq.answer(REFUND)
+    assert {"collection" if name == "name" else name for name in asdict(told)} == found.keys() - {"object"}
+    assert (told.answer, told.hit.id, list(told.passages)) == (found["answer"], found["hit"]["id"], found["passages"])
+    assert [hit.id for hit in told.suggestions] == [hit["id"] for hit in found["suggestions"]]
+    assert (told.taught, told.least) == (True, pytest.approx(learned.least))
 
 
 @pytest.mark.parametrize(

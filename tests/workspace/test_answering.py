@@ -128,6 +128,15 @@ def test_passages_go_to_the_writer_only_where_there_is_an_answer(taught, faq):
     assert answer_in(faq, "哪支球队赢了昨晚的比赛", writer=scribe).reply is None
 
 
+def test_a_collection_in_hand_answers_as_the_command_does(taught, faq, home, load):
+    for question in ("退款多久到账", "哪支球队赢了昨晚的比赛"):
+        assert faq.answer(question, 2) == answer("faq", question, k=2, home=home, load=load)
+    assert faq.answer("怎么退货", column="answer", filter={"answer": {"$exists": True}}).answer == shop.FAQ["return"][1]
+    assert faq.answer("退款多久到账", writer=Scribe("http://127.0.0.1:1", "m")).reply.cited == (1,)
+    with pytest.raises(InvalidInput, match="k is"):
+        faq.answer("怎么退货", 0)
+
+
 def test_what_was_learned_is_another_models_after_a_reindex(home, load, queries, model, tmp_path):
     from tiny import tiny_qwen3
 
