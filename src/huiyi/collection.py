@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
@@ -24,7 +25,7 @@ from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.shortlists import shortlist
 from huiyi.stores.filters import parse
-from huiyi.stores.store import Candidate, Facts, Fingerprint, Hit, Page, Record, Status, Store, as_record, fingerprint
+from huiyi.stores.store import Candidates, Facts, Fingerprint, Hit, Page, Record, Scores, Status, Store, as_record, fingerprint
 from huiyi.stores.terms import spans
 from huiyi.tasks import fusion, recommending
 from huiyi.types import Embedded, Floats, Kind
@@ -289,8 +290,9 @@ class Collection:
                 else:
                     weight = tuning.weight if tuning else fusion.WEIGHT
                     depth = max(DEPTH, wanted)
-                    proposed = store.candidates(self._vectors(store, load, asked), asked.texts, depth, tree)
-                    found = [fused(each, weight, depth)[:wanted] for each in proposed]
+                    best = partial(_best, weight=weight, k=wanted)
+                    proposed = store.candidates(self._vectors(store, load, asked), asked.texts, depth, tree, best)
+                    found = [fused(each, weight, depth) for each in proposed]
                 if rerank is not None:
                     found = [reranked(rerank, text, hits) for text, hits in zip(asked.texts, found, strict=True)]
                 if least is not None:
@@ -318,7 +320,7 @@ class Collection:
 
         return answer_in(self, question, k=k, column=column, filter=filter, writer=writer)
 
-    def candidates(self, queries: Sequence[str], depth: int = DEPTH) -> list[list[Candidate]]:
+    def candidates(self, queries: Sequence[str], depth: int = DEPTH) -> list[Candidates]:
         """What a hybrid search of each query fuses: the nearest records and those of highest BM25, up to `depth` of each."""
         asked = Queries(queries, None, "hybrid")
         store, load = self._live
@@ -517,17 +519,21 @@ class Queries:
         self.vectors = None if vectors is None else _unit(np.asarray(vectors, np.float32))
 
 
-def fused(candidates: Sequence[Candidate], weight: float, depth: int) -> list[Hit]:
-    """Candidates of a hybrid search as hits, best first. depth: how many of each leg are among them."""
-    cosines, bm25 = [each.cosine for each in candidates], [each.bm25 for each in candidates]
-    scores = fusion.convex(cosines, bm25, weight)
+def fused(candidates: Candidates, weight: float, depth: int) -> list[Hit]:
+    """The chosen candidates of a hybrid search as hits, in their order. depth: how many of each leg are among them all."""
+    cosines, bm25 = candidates.cosines.tolist(), candidates.bm25.tolist()
+    scores = fusion.convex(cosines, bm25, weight).tolist()
     near, words = fusion.ranks(cosines, depth).tolist(), fusion.ranks(bm25, depth, above=0).tolist()
     hits = []
-    for i in np.lexsort((-np.array(cosines), -scores)).tolist():
-        one = candidates[i].record
+    for i, one in candidates.records.items():
         places = near[i] or None, words[i] or None
-        hits.append(Hit(one.id, float(scores[i]), one.text, one.metadata, cosines[i], bm25[i], *places))
+        hits.append(Hit(one.id, scores[i], one.text, one.metadata, cosines[i], bm25[i], *places))
     return hits
+
+
+def _best(cosines: Scores, bm25: Scores, weight: float, k: int) -> list[int]:
+    best: list[int] = fusion.order(cosines, bm25, weight)[:k].tolist()
+    return best
 
 
 def require_rerankable(asked: Queries, min_score: float | str | None, depth: int) -> None:

@@ -383,7 +383,7 @@ class StoreContract:
             pytest.skip("no keywords here")
         (hits,), (candidates,) = told.search_keywords([query], 3), told.candidates(vectors(1), [query], 3)
         assert len(hits) <= 3
-        assert 3 <= len(candidates) <= 6
+        assert 3 <= len(candidates.records) <= 6
         assert told.count() == len(TOLD)
 
     def test_candidates_are_those_of_both_legs_with_both_scores(self, told):
@@ -397,15 +397,27 @@ class StoreContract:
         for filter in (None, parse({"lang": "en"})):
             words = {hit.id: hit.score for hit in told.search_keywords([query], 30, filter)[0]}
             (found,) = told.candidates(vector, [query], 3, filter)
-            ids = [each.record.id for each in found]
-            assert len(ids) == len(set(ids))
+            ids = [record.id for record in found.records.values()]
+            assert len(ids) == len(set(ids)) == len(found.cosines) == len(found.bm25)
             assert set(ids) == {
                 hit.id for hits in (told.search(vector, 3, filter), told.search_keywords([query], 3, filter)) for hit in hits[0]
             }
-            for each in found:
-                assert each.record.text == TOLD[each.record.id]
-                assert each.cosine == pytest.approx(near[each.record.id], abs=2e-3)
-                assert each.bm25 == pytest.approx(words.get(each.record.id, 0.0), rel=0.02)
+            for place, record in found.records.items():
+                assert record.text == TOLD[record.id]
+                assert found.cosines[place] == pytest.approx(near[record.id], abs=2e-3)
+                assert found.bm25[place] == pytest.approx(words.get(record.id, 0.0), rel=0.02)
+
+    def test_of_the_candidates_those_are_read_that_are_chosen_after_their_scores(self, told):
+        if not self.keywords:
+            pytest.skip("no keywords here")
+        (every,) = told.candidates(vectors(1), ["Parcel 包裹"], 3)
+        (two,) = told.candidates(vectors(1), ["Parcel 包裹"], 3, choose=lambda cosines, bm25: np.argsort(-cosines)[1:3].tolist())
+        assert sorted(two.cosines) == pytest.approx(sorted(every.cosines), abs=1e-6)
+        wanted = np.argsort(-every.cosines)[1:3].tolist()
+        assert list(two.records.values()) == [every.records[place] for place in wanted]
+        (none,) = told.candidates(vectors(1), ["Parcel 包裹"], 3, choose=lambda cosines, bm25: [])
+        assert none.records == {}
+        assert len(none.cosines) == len(every.cosines)
 
     def test_several_queries_are_answered_each_for_itself(self, told):
         if not self.keywords:
@@ -414,7 +426,9 @@ class StoreContract:
         assert told.search_keywords(queries, 2) == [told.search_keywords([query], 2)[0] for query in queries]
         both = told.candidates(vectors(3), queries, 2)
         alone = [told.candidates(vectors(3)[i : i + 1], [query], 2)[0] for i, query in enumerate(queries)]
-        assert [{each.record.id for each in some} for some in both] == [{each.record.id for each in some} for some in alone]
+        assert [{record.id for record in some.records.values()} for some in both] == [
+            {record.id for record in some.records.values()} for some in alone
+        ]
         assert told.search_keywords([], 2) == []
 
     def test_vectors_are_had_by_id(self, filled):

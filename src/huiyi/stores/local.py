@@ -26,7 +26,7 @@ from huiyi.stores.image import Image
 from huiyi.stores.keywords import Keywords, Scored
 from huiyi.stores.locking import SharedLock
 from huiyi.stores.records import Records
-from huiyi.stores.store import Batch, Candidate, Facts, Fingerprint, Hit, Page, Record, Status
+from huiyi.stores.store import Batch, Candidates, Choose, Facts, Fingerprint, Hit, Page, Record, Status, all_of_them
 from huiyi.stores.terms import asked
 from huiyi.stores.textindex import TextIndex
 from huiyi.stores.transactions import Snapshot, Writing, step
@@ -130,7 +130,7 @@ class LocalStore:
 
     def search(self, vectors: Floats, k: int, filter: Filter | None = None) -> list[list[Hit]]:
         queries = self._queries(vectors, k)
-        with self._ask(lambda image: _proposed(image, queries, k, filter)) as (snapshot, proposed):
+        with self._ask(lambda image: _proposed(image, queries, k + min(3 * k, 200) + 10, filter)) as (snapshot, proposed):
             best = [dict(list(rows.items())[:k]) for rows in _nearest(snapshot, queries, proposed)]
             records = snapshot.records(sorted({row for rows in best for row in rows}))
             return [[_hit(records[row], score) for row, score in rows.items()] for rows in best]
@@ -147,26 +147,31 @@ class LocalStore:
             records = snapshot.records(sorted({row for each in answers for row in each.rows}))
             return [[_hit(records[row], score) for row, score in each] for each in answers]
 
-    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
+    def candidates(
+        self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None, choose: Choose = all_of_them
+    ) -> list[Candidates]:
         queries = self._queries(vectors, k)
         wanted = [asked(text) for text in texts]
 
         def found(image: Image, words: Keywords) -> tuple[list[list[int]], list[Scored]]:
-            proposed = _proposed(image, queries, k, filter)
+            proposed = _proposed(image, queries, k + k // 2 + 10, filter)
             there, meant = image.masks(filter)
             return proposed, [words.search(each, k, there, meant, rows) for each, rows in zip(wanted, proposed, strict=True)]
 
         with self._ask_words(found) as (snapshot, (proposed, answers)):
-            cosines = _nearest(snapshot, queries, [each.rows for each in answers])
-            kept = []
-            for rows, own, each in zip(proposed, cosines, answers, strict=True):
-                near = set(sorted(rows, key=lambda row: (-own[row], row))[:k])
-                words_first = [row for row, score in each if score > 0][:k]
-                kept.append(near.union(words_first))
-            records = snapshot.records(sorted(set().union(*kept)))
+            nearest = _nearest(snapshot, queries, [each.rows for each in answers])
+            scored, chosen = [], []
+            for rows, own, each in zip(proposed, nearest, answers, strict=True):
+                kept = set(sorted(rows, key=lambda row: (-own[row], row))[:k])
+                kept.update([row for row, score in each if score > 0][:k])
+                listed = [(row, score) for row, score in each if row in kept]
+                cosines, bm25 = np.array([own[row] for row, _ in listed]), np.array([score for _, score in listed])
+                scored.append((cosines, bm25))
+                chosen.append({place: listed[place][0] for place in choose(cosines, bm25)})
+            records = snapshot.records(sorted({row for each in chosen for row in each.values()}))
             return [
-                [Candidate(records[row], own[row], score) for row, score in each if row in rows]
-                for rows, own, each in zip(kept, cosines, answers, strict=True)
+                Candidates(*scores, {place: records[row] for place, row in rows.items()})
+                for scores, rows in zip(scored, chosen, strict=True)
             ]
 
     def _queries(self, vectors: Floats, k: int) -> Floats:
@@ -572,9 +577,9 @@ def require_hits(k: int) -> None:
         raise InvalidInput(f"k is 1 or more, not {k}")
 
 
-def _proposed(image: Image, queries: Floats, k: int, filter: Filter | None) -> list[list[int]]:
-    """For each query rows among which the k nearest are."""
-    wanted = min(k + min(3 * k, 200) + 10, image.size)
+def _proposed(image: Image, queries: Floats, count: int, filter: Filter | None) -> list[list[int]]:
+    """For each query about the `count` nearest rows, by 8-bit codes where there is a graph: more than will be answered."""
+    wanted = min(count, image.size)
     if not wanted:
         return [[] for _ in queries]
     return [image.rows(positions) for positions in image.index.search(queries, wanted, image.select(filter))]

@@ -23,7 +23,7 @@ from huiyi.stores.beside import BesideSuccessor, Digests, checked
 from huiyi.stores.filters import Filter
 from huiyi.stores.milvus_connection import LITE_FILE, connect, disconnect, place_of
 from huiyi.stores.milvus_rows import FIELDS, LITE_FIELDS, MOST_TOKENS, SERVER_FIELDS, expression, key_of, record_of, row_of, words_of
-from huiyi.stores.store import Batch, Candidate, Facts, Fingerprint, Hit, Page, Record, Status, digest
+from huiyi.stores.store import Batch, Candidates, Choose, Facts, Fingerprint, Hit, Page, Record, Status, all_of_them, digest
 from huiyi.stores.turns import Turns
 from huiyi.types import Floats
 
@@ -116,27 +116,28 @@ class MilvusStore:
         where = expression(filter, self._place.lite)
         return [[_hit(row, score) for row, score in self._of_words(live, text, k, where, ["id", "text", "metadata"])] for text in texts]
 
-    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
+    def candidates(
+        self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None, choose: Choose = all_of_them
+    ) -> list[Candidates]:
         live = self._required()
         self._require_words(live)
         vectors = checked(vectors, live.facts.dim)
         _require_hits(k)
-        where, fields = expression(filter, self._place.lite), ["key", "id", "text", "metadata", "vector"]
+        where = expression(filter, self._place.lite)
         made = []
-        for vector, text, near in zip(vectors, texts, self._nearest(live, vectors, k, where, fields), strict=True):
-            rows = {row["key"]: row for row, _ in near}
-            words = self._of_words(
-                live, text, min(MOST_HITS, WORDS_DEPTH * k), where, ["key"]
-            )  # of what lies deeper the words count nothing
-            scores = {row["key"]: score for row, score in words}
-            deep = [row["key"] for row, _ in words[:k] if row["key"] not in rows]
-            rows |= {row["key"]: row for row in self._by_key(live, deep, fields)}
-            made.append(
-                [
-                    Candidate(record_of(row), float(np.asarray(row["vector"], np.float32) @ vector), scores.get(key, 0.0))
-                    for key, row in rows.items()
-                ]
-            )
+        for vector, text, near in zip(vectors, texts, self._nearest(live, vectors, k, where, ["key"]), strict=True):
+            own = {row["key"]: score for row, score in near}
+            # Of what lies deeper the words count nothing.
+            words = [(row["key"], score) for row, score in self._of_words(live, text, min(MOST_HITS, WORDS_DEPTH * k), where, ["key"])]
+            deep = [key for key, _ in words[:k] if key not in own]
+            for row in self._by_key(live, deep, ["key", "vector"]):
+                own[row["key"]] = float(np.asarray(row["vector"], np.float32) @ vector)
+            scores = dict(words)
+            cosines, bm25 = np.array(list(own.values())), np.array([scores.get(key, 0.0) for key in own])
+            keys = list(own)
+            chosen = {place: keys[place] for place in choose(cosines, bm25)}
+            there = {row["key"]: record_of(row) for row in self._by_key(live, list(chosen.values()), ["key", "id", "text", "metadata"])}
+            made.append(Candidates(cosines, bm25, {place: there[key] for place, key in chosen.items() if key in there}))
         return made
 
     def _nearest(self, live: "_Live", vectors: Floats, k: int, where: str, fields: list[str]) -> list[list[tuple[dict[str, Any], float]]]:

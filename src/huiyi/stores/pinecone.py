@@ -23,7 +23,7 @@ from huiyi.errors import Conflict, HuiyiError, InvalidInput, MissingExtra, NotFo
 from huiyi.stores.beside import BesideSuccessor, Digests, checked
 from huiyi.stores.filters import Filter
 from huiyi.stores.pinecone_rows import batches, digests_of, expression, id_of, key_of, record_of, row_of
-from huiyi.stores.store import Batch, Candidate, Facts, Fingerprint, Hit, Page, Record, Status
+from huiyi.stores.store import Batch, Candidates, Choose, Facts, Fingerprint, Hit, Page, Record, Status, all_of_them
 from huiyi.stores.turns import Turns
 from huiyi.types import Floats
 
@@ -128,7 +128,9 @@ class PineconeStore:
     def search_keywords(self, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Hit]]:
         raise self._without_words()
 
-    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
+    def candidates(
+        self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None, choose: Choose = all_of_them
+    ) -> list[Candidates]:
         raise self._without_words()
 
     def _without_words(self) -> InvalidInput:

@@ -9,10 +9,13 @@ A backend's module has `open_store(name, address, folder) -> Store`: the collect
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from huiyi.errors import InvalidInput
 from huiyi.stores.filters import LARGEST_INTEGER, Filter, Value
@@ -68,13 +71,25 @@ class Hit:
     retrieved: float | None = None
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A record that meaning or words propose. cosine: with the query's vector. bm25: 0 where it has no word of the query."""
+Scores = NDArray[np.float64]
+# Of cosines [n] and BM25 [n] the places of those whose records are wanted, in the order in which they are.
+Choose = Callable[[Scores, Scores], Iterable[int]]
 
-    record: Record
-    cosine: float
-    bm25: float
+
+@dataclass(frozen=True)
+class Candidates:
+    """What meaning or words propose for one query. cosines: [n], with its vector. bm25: [n], 0 where there is no word of the query.
+
+    records: those that were chosen, by place in both, in the order in which they were chosen; none that was deleted meanwhile.
+    """
+
+    cosines: Scores
+    bm25: Scores
+    records: dict[int, Record]
+
+
+def all_of_them(cosines: Scores, bm25: Scores) -> Iterable[int]:
+    return range(len(cosines))
 
 
 @dataclass(frozen=True)
@@ -172,8 +187,13 @@ class Store(Protocol):
         """For each query up to k records of the highest BM25, best first; none that has no word of it. InvalidInput without keywords."""
         ...
 
-    def candidates(self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None) -> list[list[Candidate]]:
-        """For each query, given as vector and as text, the k nearest records and the k of highest BM25, each once, in any order."""
+    def candidates(
+        self, vectors: Floats, texts: Sequence[str], k: int, filter: Filter | None = None, choose: Choose = all_of_them
+    ) -> list[Candidates]:
+        """For each query, given as vector and as text, the k nearest records and the k of highest BM25, each once, in any order.
+
+        choose: is given their scores before any record is read; only those that it names are.
+        """
         ...
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Floats]:

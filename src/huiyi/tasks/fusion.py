@@ -30,6 +30,11 @@ def reciprocal_rank(cosines: ArrayLike, bm25: ArrayLike, depth: int, weight: flo
     return weight * _reciprocal(near) + (1 - weight) * _reciprocal(words)
 
 
+def order(cosines: ArrayLike, bm25: ArrayLike, weight: float = WEIGHT) -> NDArray[np.int64]:
+    """Places, highest convex score first, of equal ones the higher cosine, [n]."""
+    return np.lexsort((-np.asarray(cosines, np.float64), -convex(cosines, bm25, weight)))
+
+
 def ranks(values: ArrayLike, depth: int, above: float = -np.inf) -> NDArray[np.int64]:
     """Places from 1, highest value first, equal ones in their order; 0 beyond `depth` and for values that are not above `above`."""
     given = np.asarray(values, np.float64)

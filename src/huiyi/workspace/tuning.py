@@ -1,6 +1,6 @@
 """`search --tune`: how much meaning counts beside words, and from which score on a first hit is right, learned from labelled queries."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from huiyi.collection import Collection, Tuning
 from huiyi.errors import InvalidInput
 from huiyi.sources.tables import Format
-from huiyi.stores.store import Candidate
-from huiyi.tasks.fusion import WEIGHT, convex
+from huiyi.stores.store import Candidates
+from huiyi.tasks.fusion import WEIGHT, convex, order
 from huiyi.training.rejection import threshold_for
 from huiyi.workspace.labelled import labelled_queries
 from huiyi.workspace.models import load as load_model
@@ -71,7 +71,7 @@ def tune(
     queries = list(wanted)
     if not any(wanted.values()):
         raise InvalidInput("no query is answered by a record of the collection; label some that are")
-    found: list[list[Candidate]] = []
+    found: list[Candidates] = []
     for start in range(0, len(queries), SLICE_QUERIES):
         found += collection.candidates(queries[start : start + SLICE_QUERIES])
         report(len(found), len(queries))
@@ -89,21 +89,22 @@ def tune(
     return TunedSearch(collection.name, tuning, len(answerable), gains[WEIGHT], gains[1.0], gains[0.0])
 
 
-def _scored(candidates: Sequence[Candidate], weight: float) -> NDArray[np.float64]:
-    return convex([each.cosine for each in candidates], [each.bm25 for each in candidates], weight)
-
-
-def _ordered(candidates: Sequence[Candidate], wanted: set[str], weight: float) -> NDArray[np.bool_]:
+def _ordered(found: Candidates, wanted: set[str], weight: float) -> NDArray[np.bool_]:
     """Whether each of the first hits is wanted."""
-    order = np.lexsort((-np.array([each.cosine for each in candidates]), -_scored(candidates, weight)))[:PLACES]
-    return np.array([candidates[i].record.id in wanted for i in order], bool)
+    first = order(found.cosines, found.bm25, weight)[:PLACES].tolist()
+    return np.array([_is_wanted(found, i, wanted) for i in first], bool)
 
 
-def _first(candidates: Sequence[Candidate], wanted: set[str], weight: float) -> tuple[float, bool]:
-    if not candidates:
+def _first(found: Candidates, wanted: set[str], weight: float) -> tuple[float, bool]:
+    if not found.records:
         return -1.0, False
-    scores = _scored(candidates, weight)
-    return float(scores.max()), candidates[int(scores.argmax())].record.id in wanted
+    first = int(order(found.cosines, found.bm25, weight)[0])
+    return float(convex(found.cosines, found.bm25, weight)[first]), _is_wanted(found, first, wanted)
+
+
+def _is_wanted(found: Candidates, place: int, wanted: set[str]) -> bool:
+    record = found.records.get(place)  # None: deleted meanwhile
+    return record is not None and record.id in wanted
 
 
 def _ndcg(hit: NDArray[np.bool_], wanted: int) -> float:
