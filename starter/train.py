@@ -4,6 +4,10 @@
     unseen   a few more, after `Network.level` has made room for words that training hardly saw
     layers   the whole network, which starts from there
 
+A trial of every stage on real data, which leaves the bundled model alone:
+
+    python starter/train.py --steps 20 10 5 --work build/trial --out build/trial/starter
+
 A run that was ended anywhere, by kill -9 too, goes on from its last saved step and ends as it would have ended (tests/test_starter.py):
 what a step trains on depends on the seed and its number alone. The sources and figures are in src/huiyi/starter/README.md, what was
 tried in docs/decisions.md.
