@@ -517,6 +517,17 @@ def test_a_text_with_a_vector_for_each_or_none(faq) -> None:
         faq.search("a", diversity=2)
 
 
+@pytest.mark.parametrize("k", [0, -1, "3", 2.5, None])
+def test_a_number_of_hits_that_is_none_is_refused(faq, k) -> None:
+    with pytest.raises(InvalidInput, match="k is the number of hits, 1 or more"):
+        faq.search("a", k)
+
+
+def test_a_least_score_that_is_no_number_is_refused(faq) -> None:
+    with pytest.raises(InvalidInput, match="not NaN"):
+        faq.search("a", min_score=float("nan"))
+
+
 def test_recommendations_are_those_of_a_look_at_everything(tmp_path, monkeypatch) -> None:
     random = np.random.default_rng(0)
     vocabulary = [f"word{i}" for i in range(60)]

@@ -266,8 +266,10 @@ class Collection:
         """As `search`, for several queries (or vectors [n, dim]) at once: a list of hits for each."""
         if mode not in MODES:
             raise InvalidInput(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
-        if k < 1:
-            raise InvalidInput(f"k is the number of hits, 1 or more, not {k}")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise InvalidInput(f"k is the number of hits, 1 or more, not {k!r}")
+        if isinstance(min_score, float) and np.isnan(min_score):
+            raise InvalidInput('min_score is a number or "tuned", not NaN')
         if diversity is not None and not 0 <= diversity <= 1:
             raise InvalidInput(f"diversity lies between 0 and 1, not {diversity}")
         asked = Queries(queries, vectors, mode)
@@ -416,6 +418,7 @@ class Collection:
         """
         store, tree = self._store, parse(filter)
         asked: dict[str, Any] = {"like": like, "dislike": dislike, "history": history, "k": k, "diversity": diversity}
+        understanding.require_apart(like, dislike)
         ids, texts, vectors = _named(store, [*like, *dislike, *history])
         place = {id_: row for row, id_ in enumerate(ids)}
         aims = recommending.aims(vectors, *([place[id_] for id_ in some] for some in (like, dislike, history)))

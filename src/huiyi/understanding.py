@@ -224,6 +224,7 @@ def recommend(
     be answered with. NotFound for an id that is not there."""
     from huiyi.tasks import recommend as recommended
 
+    require_apart(like, dislike)
     place = {id_: row for row, id_ in enumerate(ids)}
     for id_ in (*like, *dislike, *history):
         if id_ not in place:
@@ -243,6 +244,11 @@ def recommend(
         Recommended(ids[row], texts[row], round(float(score), 4), ids[because])
         for row, score, because in zip(found.indices.tolist(), found.scores, found.because.tolist(), strict=True)
     ]
+
+
+def require_apart(like: Sequence[str], dislike: Sequence[str]) -> None:
+    if both := sorted(set(like) & set(dislike)):
+        raise InvalidInput(f"{both[0]!r} is liked and disliked; leave out one of both")
 
 
 def _named(ids: Sequence[str], chosen: NDArray[np.bool_]) -> tuple[str, ...]:

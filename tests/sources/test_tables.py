@@ -297,6 +297,8 @@ def test_a_packed_file_is_the_file_in_it(tmp_path) -> None:
     (tmp_path / "a.tsv.gz").write_bytes(data)
     with pytest.raises(InvalidInput, match=r"a.tsv.gz is not a whole gzip file"):
         open_table(tmp_path / "a.tsv.gz")
+    with pytest.raises(InvalidInput, match="is a folder; name a file in it"):
+        open_table(tmp_path)
     with pytest.raises(InvalidInput, match=r"a name that does not tell what it is"):
         open_table(tmp_path / "a.gz")
 

@@ -72,7 +72,7 @@ def test_what_a_filter_means(given, matching) -> None:
         ({"$or": {"a": 1}}, "$or takes a list of filters"),
         ({"$or": [{}, {"a": 1}]}, "$or holds an empty filter"),
         ({"a": {}}, "the filter on 'a' says nothing"),
-        ({"a": None}, "$eq on 'a' compares with texts, numbers, true and false, not with None"),
+        ({"a": None}, "$eq on 'a' compares with texts, numbers, true and false, not with None; records without"),
         ({"a": [1]}, "$eq on 'a' compares"),
         ({"a": {"$in": "zh"}}, "$in on 'a' takes a list of values, not 'zh'"),
         ({"a": {"$gt": "2024-01-01"}}, "$gt on 'a' takes a number, not '2024-01-01'; keep dates as numbers"),

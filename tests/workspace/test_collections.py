@@ -29,6 +29,27 @@ def faq(own_home):
     return own_home / "collections" / "faq"
 
 
+@pytest.mark.parametrize("text", ["{broken", "[]", "{}", ""])
+def test_a_damaged_note_of_where_a_collection_is_is_a_problem_of_that_one(faq, text) -> None:
+    with workspace.open_collection("good", model()):
+        pass
+    (faq / "store.json").write_text(text, "utf-8")
+    infos = {info.name: info for info in workspace.collection_list().collections}
+    assert infos["good"].problem is None
+    assert "store.json is damaged" in infos["faq"].problem
+    with pytest.raises(HuiyiError, match="put that right"):
+        workspace.collection_show("faq")
+    assert workspace.collection_delete("faq").whole
+    assert not faq.exists()
+
+
+def test_a_collection_that_is_not_there_is_not_listed_among_those_that_are(own_home) -> None:
+    (own_home / "collections" / "faq").mkdir(parents=True)
+    (own_home / "collections" / "faq" / "collection.sqlite3").touch()
+    with pytest.raises(NotFound, match=r"no collection faq; make it"):
+        workspace.collection_show("faq")
+
+
 def test_the_list_says_what_is_there(faq) -> None:
     (info,) = workspace.collection_list().collections
     assert (info.name, info.store, info.records, info.model, info.dim, info.problem) == ("faq", "local", 3, "fake", 64, None)
@@ -118,6 +139,16 @@ def test_a_backup_restores_under_any_name(faq, tmp_path) -> None:
     with workspace.open_collection("other", model()) as other:
         assert [record.id for record in other.records()] == ["1", "2", "3"]
         assert other.search("where is my parcel", k=1)[0].id == "1"
+
+
+def test_a_damaged_backup_is_refused_and_changes_nothing(faq, tmp_path) -> None:
+    backup = tmp_path / "faq.backup"
+    workspace.collection_backup("faq", backup)
+    for content in (backup.read_bytes()[:-30_000], b"x"):
+        backup.write_bytes(content)
+        with pytest.raises(HuiyiError, match=r"the backup faq.backup is damaged .*: take another one"):
+            workspace.collection_restore("faq", backup, overwrite=True)
+    assert workspace.collection_check("faq").records == 3
 
 
 def test_a_restore_replaces_only_when_told_to(faq, tmp_path) -> None:

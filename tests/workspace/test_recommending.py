@@ -82,7 +82,7 @@ def test_what_cannot_be_done_is_said(unread) -> None:
         ids(liked=["a"], where=["topic"])
     with pytest.raises(InvalidInput, match="no row is left"):
         ids(liked=["d"], where=["topic=cooking"])
-    with pytest.raises(InvalidInput, match="liked and disliked"):
+    with pytest.raises(InvalidInput, match="'a' is liked and disliked"):
         ids(liked=["a"], disliked=["a"])
     with pytest.raises(NotFound, match="no collection 'nothing'"):
         recommend_file("nothing", never, liked=["a"])

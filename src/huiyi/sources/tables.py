@@ -171,6 +171,8 @@ def _format_of(source: str | Path) -> Format:
     if str(source) == "-":
         return "txt"
     suffix = suffix_of(source)
+    if suffix not in SUFFIXES and Path(source).is_dir():
+        raise InvalidInput(f"{source} is a folder; name a file in it")
     if suffix not in SUFFIXES:
         old = "; open it in Excel and save it as .xlsx" if suffix == ".xls" else f"; name its format with --format ({', '.join(FORMATS)})"
         raise InvalidInput(f"{source} has a name that does not tell what it is{old}")

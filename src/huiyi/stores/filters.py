@@ -182,7 +182,8 @@ def _scalars(values: Iterable[object], where: str) -> tuple[Scalar, ...]:
     found: dict[tuple[str, Scalar], Scalar] = {}
     for value in values:
         if not isinstance(value, str | int | float) or value != value:
-            raise InvalidInput(f"{where} compares with texts, numbers, true and false, not with {_shown(value)}")
+            absent = '; records without the field are {"$exists": false}' if value is None else ""
+            raise InvalidInput(f"{where} compares with texts, numbers, true and false, not with {_shown(value)}{absent}")
         kind = "b" if isinstance(value, bool) else "s" if isinstance(value, str) else "n"
         found[kind, value] = value if isinstance(value, bool | str) else _number(value, where)
     if len(found) > MOST_VALUES:

@@ -136,7 +136,10 @@ class Records:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_name(f"restoring-{os.getpid()}.sqlite3")
         try:
-            with errors_of(source, f"the backup {source.name}"), closing(sqlite3.connect(source, isolation_level=None)) as db:
+            with (
+                errors_of(source, f"the backup {source.name}", "take another one"),
+                closing(sqlite3.connect(source, isolation_level=None)) as db,
+            ):
                 require_sound(db, whole=True)
                 _require_known(source, _pragma(db, "user_version"))
                 copy_file(db, fresh)
@@ -239,10 +242,10 @@ class Records:
 
 
 class errors_of:
-    """SQLite's errors in words that say what to do."""
+    """SQLite's errors in words that say what to do. remedy: where the file is damaged."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self._name = path, name
+    def __init__(self, path: Path, name: str, remedy: str = "restore a backup (huiyi collections restore)") -> None:
+        self._path, self._name, self._remedy = path, name, remedy
 
     def __enter__(self) -> None:
         return None
@@ -262,9 +265,7 @@ class errors_of:
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return HuiyiError(f"{self._name} could not be written ({error}); is the disk full? What was acknowledged before is there")
         if isinstance(error, Damaged | UnicodeDecodeError) or code in DAMAGED or "UTF-8" in str(error):
-            return HuiyiError(
-                f"{self._name} is damaged ({error}): restore a backup (huiyi collections restore), or delete it and index its sources again"
-            )
+            return HuiyiError(f"{self._name} is damaged ({error}): {self._remedy}, or delete it and index its sources again")
         return HuiyiError(f"{self._name}: {error}")
 
 
@@ -278,7 +279,7 @@ def require_sound(db: sqlite3.Connection, whole: bool, empty: bool = False) -> N
     if whole:
         found = [word for (word,) in db.execute("PRAGMA integrity_check(3)")]
         if found != ["ok"]:
-            raise Damaged("; ".join(found))
+            raise Damaged(" ".join("; ".join(found).split()))
 
 
 def _require_known(path: Path, version: int) -> None:

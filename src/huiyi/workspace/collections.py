@@ -360,7 +360,15 @@ def is_for_one_process(name: str, home: str | Path | None = None) -> bool:
 
 def _where(name: str, home: str | Path | None) -> str:
     elsewhere = _folder(name, home) / ELSEWHERE
-    return str(json.loads(elsewhere.read_text("utf-8"))["store"]) if elsewhere.is_file() else "local"
+    if not elsewhere.is_file():
+        return "local"
+    try:
+        return str(json.loads(elsewhere.read_text("utf-8"))["store"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HuiyiError(
+            f'{elsewhere} is damaged ({error}): it says where the records of {name} are, as {{"store": "milvus:ADDRESS"}}; put that right, '
+            f"or delete the collection here"
+        ) from error
 
 
 def _store_of(name: str, home: str | Path | None, store: str | None) -> Store:
@@ -408,7 +416,7 @@ def _existing(name: str, home: str | Path | None) -> Iterator[Store]:
 
 
 def _not_there(name: str, home: str | Path | None) -> NotFound:
-    there = ", ".join(_names(home)[:20])
+    there = ", ".join([each for each in _names(home) if each != canonical(name)][:20])
     return NotFound(f"there is no collection {name}; " + (f"there are {there}" if there else f"make it: huiyi index {name} FILE"))
 
 
@@ -420,8 +428,9 @@ def _facts(store: Store, name: str) -> Facts:
 
 def _info(name: str, home: str | Path | None) -> CollectionInfo | None:
     """None for a folder without a collection in it."""
-    where = _where(name, home)
+    where = "unknown"
     try:
+        where = _where(name, home)
         store = _store_of(name, home, None)
         try:
             facts = store.facts
