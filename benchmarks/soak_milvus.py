@@ -162,7 +162,7 @@ class Soak:
         store = open_store(NAME, self.server.address, self.folder)
         collection = Collection(NAME, store, lambda: model or self.models[store.facts.space])
         if store.facts is None:
-            from huiyi.collection import facts_of
+            from huiyi.spaces import facts_of
 
             store.create(facts_of(model, None, None))
         return collection

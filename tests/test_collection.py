@@ -12,9 +12,10 @@ from fake_encoder import FakeEncoder
 from fake_model import fake_model
 from fakes import FakeEngine, in_thread, until
 from huiyi import understanding, workspace
-from huiyi.collection import MODES, Added, Tuning
+from huiyi.collection import Added, Tuning
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
+from huiyi.retrieval import MODES
 from huiyi.stores.store import Record
 from huiyi.stores.terms import asked, terms_of
 

@@ -1,8 +1,8 @@
 """`Collection`: a model and a store that stay in step; texts go in, the nearest come out, and what did not change is not embedded again.
 
-Owns the space law: a collection keeps the vectors of eight probe texts, and a model that is used on it must give the same ones. The model
-is loaded when something has to be embedded, not before. Knows nothing of sources or the backends behind the `Store` protocol. Only
-`answer` reaches up to `workspace`, for those who have the collection in their hands.
+The model is loaded when something has to be embedded, not before, and must be the one whose vectors are there (`spaces`). Knows nothing
+of sources or the backends behind the `Store` protocol. Only `answer` reaches up to `workspace`, for those who have the collection in
+their hands.
 """
 
 import json
@@ -10,52 +10,42 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from huiyi import understanding
-from huiyi.encoding.encoder import LocalEncoder
-from huiyi.encoding.machines import RayEncoder
-from huiyi.encoding.probes import FEW
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
+from huiyi.retrieval import (
+    DEPTH,
+    MODES,
+    POOL,
+    RERANKED,
+    Mode,
+    Queries,
+    Relevance,
+    best,
+    fused,
+    marked,
+    require_rerankable,
+    reranked,
+    varied,
+)
 from huiyi.shortlists import shortlist
+from huiyi.spaces import embed, facts_of, require_same_space
 from huiyi.stores.filters import parse
-from huiyi.stores.store import Candidates, Facts, Fingerprint, Hit, Page, Record, Scores, Status, Store, as_record, fingerprint
-from huiyi.stores.terms import spans
+from huiyi.stores.store import Candidates, Facts, Fingerprint, Hit, Page, Record, Status, Store, as_record, fingerprint
 from huiyi.tasks import fusion, recommending
-from huiyi.types import Embedded, Floats, Kind
+from huiyi.types import Floats
 
 if TYPE_CHECKING:
     from huiyi.workspace import Answered, Writer
 
 SLICE_RECORDS = 256
 SLICE_CHARACTERS = 1 << 16
-LONGEST_TEXT = 500_000  # characters that a model is given; none reads 32,768 tokens of 15 characters each
-# The least cosine of a probe text's vector with the stored one, and where int8 computes or nobody knows what does.
-SAME, SAME_INT8 = 0.999, 0.995
-
-
-class Relevance(Protocol):
-    """A `Reranker`, or what speaks for one."""
-
-    def relevance(self, query: str, texts: Sequence[str]) -> NDArray[np.float64]:
-        """float64 [n]: log odds that each text answers the query."""
-        ...
-
-    def probability(self, scores: NDArray[np.float64]) -> NDArray[np.float64]: ...
-
-
-Mode = Literal["hybrid", "semantic", "keyword"]
-MODES: tuple[Mode, ...] = ("hybrid", "semantic", "keyword")
-DEPTH = 100  # candidates of each leg of a hybrid search, at least
 TUNED = "search"
-RERANKED = 50  # candidates that a reranker reads, at least
-POOL = 4  # candidates for each hit that shall differ from the others
 Filtering = Mapping[str, Any] | None
 Given = Record | Mapping[str, Any]
 
@@ -292,22 +282,22 @@ class Collection:
                 else:
                     weight = tuning.weight if tuning else fusion.WEIGHT
                     depth = max(DEPTH, wanted)
-                    best = partial(_best, weight=weight, k=wanted)
-                    proposed = store.candidates(self._vectors(store, load, asked), asked.texts, depth, tree, best)
+                    choose = partial(best, weight=weight, k=wanted)
+                    proposed = store.candidates(self._vectors(store, load, asked), asked.texts, depth, tree, choose)
                     found = [fused(each, weight, depth) for each in proposed]
                 if rerank is not None:
                     found = [reranked(rerank, text, hits) for text, hits in zip(asked.texts, found, strict=True)]
                 if least is not None:
                     found = [[hit for hit in hits if hit.score >= least] for hits in found]
                 if diversity:
-                    found = [_varied(store, hits, k, diversity) for hits in found]
+                    found = [varied(store, hits, k, diversity) for hits in found]
                 found = [hits[:k] for hits in found]
                 break
             except Conflict:
                 if self._live[0] is store:
                     raise  # else this collection was reindexed by another thread just now
         if highlight and asked.texts:
-            return [[_marked(hit, text) for hit in hits] for hits, text in zip(found, asked.texts, strict=True)]
+            return [[marked(hit, text) for hit in hits] for hits, text in zip(found, asked.texts, strict=True)]
         return found
 
     def answer(
@@ -503,70 +493,6 @@ class Collection:
             return self._models[load]
 
 
-class Queries:
-    """What is asked, checked. texts: empty where only vectors were given. vectors: float32 [n, dim], unit rows, None where to be made."""
-
-    def __init__(self, queries: Sequence[str] | Floats, vectors: Floats | None, mode: Mode) -> None:
-        self.texts: list[str] = []
-        if isinstance(queries, np.ndarray) and queries.dtype.kind == "f":
-            if mode != "semantic" or vectors is not None:
-                raise InvalidInput(f'a vector has no words for mode="{mode}": pass mode="semantic", or the text, and its vector besides')
-            vectors = queries
-        else:
-            self.texts = list(queries)
-            for text in self.texts:
-                if not isinstance(text, str) or not text.strip():
-                    raise InvalidInput("a query is a text that is not empty" + ("" if isinstance(text, str) else f", not {text!r}"))
-            if vectors is not None and len(vectors) != len(self.texts):
-                raise InvalidInput(f"{len(self.texts)} queries were given with {len(vectors)} vectors; give one for each")
-        self.vectors = None if vectors is None else _unit(np.asarray(vectors, np.float32))
-
-
-def fused(candidates: Candidates, weight: float, depth: int) -> list[Hit]:
-    """The chosen candidates of a hybrid search as hits, in their order. depth: how many of each leg are among them all."""
-    cosines, bm25 = candidates.cosines.tolist(), candidates.bm25.tolist()
-    scores = fusion.convex(cosines, bm25, weight).tolist()
-    near, words = fusion.ranks(cosines, depth).tolist(), fusion.ranks(bm25, depth, above=0).tolist()
-    hits = []
-    for i, one in candidates.records.items():
-        places = near[i] or None, words[i] or None
-        hits.append(Hit(one.id, scores[i], one.text, one.metadata, cosines[i], bm25[i], *places))
-    return hits
-
-
-def _best(cosines: Scores, bm25: Scores, weight: float, k: int) -> list[int]:
-    best: list[int] = fusion.order(cosines, bm25, weight)[:k].tolist()
-    return best
-
-
-def require_rerankable(asked: Queries, min_score: float | str | None, depth: int) -> None:
-    """InvalidInput for what a reranker cannot be asked."""
-    if not asked.texts:
-        raise InvalidInput("a reranker reads the query itself: give its text, and its vector besides")
-    if isinstance(min_score, str):
-        raise InvalidInput("the tuned min_score is for scores without a reranker; with one give a number, a probability from 0 to 1")
-    if depth < 1:
-        raise InvalidInput(f"rerank_depth is the number of candidates that are reranked, 1 or more, not {depth}")
-
-
-def reranked(reranker: Relevance, query: str, hits: Sequence[Hit]) -> list[Hit]:
-    """In a reranker's order, equal ones as they were."""
-    scores = reranker.relevance(query, [hit.text[:LONGEST_TEXT] for hit in hits])
-    chances = reranker.probability(scores).tolist()
-    order = np.argsort(-scores, kind="stable").tolist()
-    return [replace(hits[i], score=chances[i], retrieved=hits[i].score) for i in order]
-
-
-def _varied(store: Store, hits: list[Hit], k: int, diversity: float) -> list[Hit]:
-    vectors = store.vectors([hit.id for hit in hits])
-    there = [hit for hit in hits if hit.id in vectors]  # others were deleted just now
-    if not there:
-        return []
-    scores = np.array([hit.score for hit in there], np.float32)
-    scores /= max(1.0, float(np.abs(scores).max()))  # BM25 beside cosines
-    return [there[i] for i in fusion.varied(np.stack([vectors[hit.id] for hit in there]), scores, k, diversity)]
-
-
 def _named(store: Store, named: Iterable[str]) -> tuple[list[str], list[str], Floats]:
     """Ids, each once, their texts and vectors."""
     ids = list(dict.fromkeys(named))
@@ -575,58 +501,6 @@ def _named(store: Store, named: Iterable[str]) -> tuple[list[str], list[str], Fl
         if id_ not in records or id_ not in vectors:
             raise NotFound(f"there is no {id_!r} here to start from")
     return ids, [records[id_].text for id_ in ids], np.stack([vectors[id_] for id_ in ids]) if ids else np.empty((0, 1), np.float32)
-
-
-def _marked(hit: Hit, query: str) -> Hit:
-    return replace(hit, spans=tuple(spans(hit.text, query)))
-
-
-def _unit(vectors: Floats) -> Floats:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    if vectors.ndim != 2 or not (np.isfinite(norms).all() and (norms > 0).all()):
-        raise InvalidInput("a query is a text, or a vector [dim] of finite numbers that are not all zero")
-    return cast(Floats, vectors / norms)
-
-
-def embed(model: Model, texts: Sequence[str], kind: Kind, instruction: str | None = None, dimensions: int | None = None) -> Embedded:
-    """Vectors of full or cut width; a text that is too long loses its end."""
-    encoder = model.encoder
-    width = None if dimensions == encoder.dim else dimensions
-    if isinstance(encoder, LocalEncoder | RayEncoder):
-        return encoder.embed([text[:LONGEST_TEXT] for text in texts], kind, instruction, width, truncate="end")
-    return encoder.embed(texts, kind, instruction, width)
-
-
-def facts_of(model: Model, instruction: str | None, dimensions: int | None) -> Facts:
-    """What a new collection of this model is."""
-    probes = embed(model, FEW, "document", dimensions=dimensions).vectors
-    return Facts(lasting(model.name), model.encoder.space, precision_of(model), probes.shape[1], instruction, probes)
-
-
-def lasting(model: str) -> str:
-    """The name of a model; of a folder its whole path, since it will be asked for from other places."""
-    folder = Path(model).expanduser()
-    return str(folder.resolve()) if any((folder / name).is_file() for name in ("config.json", "modules.json")) else model
-
-
-def precision_of(model: Model) -> str:
-    return str(getattr(model.encoder, "precision", ""))
-
-
-def require_same_space(name: str, facts: Facts, model: Model) -> None:
-    """Conflict unless the model gives the vectors that the collection holds: proven by the probe texts, or by the digest of its weights."""
-    if facts.dim == model.encoder.dim and facts.space == model.encoder.space:
-        return
-    way_out = f"open it with model={facts.model!r}, or embed it anew with huiyi reindex {name} --model {model.name}"
-    if facts.dim > model.encoder.dim:
-        raise Conflict(f"{name} holds vectors of {facts.dim} numbers from {facts.model}; {model.name} gives {model.encoder.dim}: {way_out}")
-    probes = embed(model, FEW, "document", dimensions=facts.dim).vectors
-    least = float(np.einsum("nd,nd->n", probes, facts.probes / np.linalg.norm(facts.probes, axis=1, keepdims=True)).min())
-    exact = {facts.precision, precision_of(model)} <= {"fp32", "bf16"}
-    if least < (SAME if exact else SAME_INT8):
-        raise Conflict(
-            f"{name} holds vectors of {facts.model}, and {model.name} gives others (cosine {least:.3f} on a probe text): {way_out}"
-        )
 
 
 def slices(records: Iterable[Record]) -> Iterator[list[Record]]:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from huiyi import settings
-from huiyi.collection import embed, facts_of, require_same_space
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.sources.outputs import replacing, require_place, sync, table_format, write_table
 from huiyi.sources.readers import Cells, as_text
 from huiyi.sources.tables import Format, open_table
+from huiyi.spaces import embed, facts_of, require_same_space
 from huiyi.stores.store import Facts
 from huiyi.workspace.classifying_page import classifier_page
 from huiyi.workspace.records import Records, embed_texts, read_records, require_one_space, vectors_of

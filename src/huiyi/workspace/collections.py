@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from huiyi import settings
-from huiyi.collection import Added, Collection, Filtering, Reindexed, facts_of, lasting, require_same_space
+from huiyi.collection import Added, Collection, Filtering, Reindexed
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.sources.outputs import replacing, require_place, table_format, write_table
+from huiyi.spaces import facts_of, lasting, require_same_space
 from huiyi.stores.filters import parse
 from huiyi.stores.store import Facts, Record, Store
 from huiyi.workspace.models import load as load_model

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from huiyi import __version__, settings
-from huiyi.collection import MODES, Collection, Contents
+from huiyi.collection import Collection, Contents
 from huiyi.demo import samples
 from huiyi.errors import InvalidInput
 from huiyi.model import Model
+from huiyi.retrieval import MODES
 from huiyi.sources.outputs import replacing, write_table
 from huiyi.training.calibration import fit, fold_of, judge_by_folds
 from huiyi.workspace.answering import answer, answer_learn

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from huiyi import __version__
-from huiyi.collection import lasting
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.machines import RayEncoder
 from huiyi.encoding.tokenizer import Tokenizer
@@ -14,6 +13,7 @@ from huiyi.engines.checkpoint import open_checkpoint
 from huiyi.engines.hub import locate
 from huiyi.errors import Conflict, HuiyiError, InvalidInput
 from huiyi.model import Model
+from huiyi.spaces import lasting
 from huiyi.workspace import models
 from huiyi.workspace.adapters import tokenizer_of
 from huiyi.workspace.texts import Load

@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from huiyi.collection import Added as Added
 from huiyi.collection import Collection as Collection
-from huiyi.collection import require_same_space
 from huiyi.errors import Conflict, NotFound, Unavailable
 from huiyi.model import Model
 from huiyi.serving import Served
+from huiyi.spaces import require_same_space
 from huiyi.stores.store import Facts
 from huiyi.workspace.collections import (
     Deleted,

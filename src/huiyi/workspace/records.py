@@ -14,13 +14,14 @@ from time import monotonic
 import numpy as np
 
 from huiyi import __version__, settings
-from huiyi.collection import SAME, SAME_INT8, Collection, facts_of
+from huiyi.collection import Collection
 from huiyi.encoding.cache import CachedEncoder
 from huiyi.encoding.encoder import LocalEncoder, clip
 from huiyi.errors import Conflict, InvalidInput, ModelFailed, NotFound
 from huiyi.model import Model
 from huiyi.sources.readers import Cells, as_text
 from huiyi.sources.tables import Format, open_table
+from huiyi.spaces import SAME, SAME_INT8, facts_of
 from huiyi.stores.store import Facts
 from huiyi.types import Embedded, Floats
 from huiyi.workspace.collections import open_collection

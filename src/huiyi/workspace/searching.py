@@ -7,10 +7,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from huiyi.collection import MODES, RERANKED, Collection, Mode
+from huiyi.collection import Collection
 from huiyi.encoding.reranker import Reranker
 from huiyi.errors import InvalidInput
 from huiyi.model import Model
+from huiyi.retrieval import MODES, RERANKED, Mode
 from huiyi.sources.readers import as_text
 from huiyi.sources.tables import Format, open_table
 from huiyi.stores.filters import fields, parse

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 from huiyi import __version__, settings
-from huiyi.collection import lasting
 from huiyi.encoding import selfcheck
 from huiyi.encoding.cache import CachedEncoder
 from huiyi.encoding.classifier import PairClassifier
@@ -18,6 +17,7 @@ from huiyi.engines.checkpoint import Checkpoint, open_checkpoint
 from huiyi.engines.hub import locate
 from huiyi.errors import InvalidInput, ModelFailed, NotFound, UnsupportedModel
 from huiyi.serving import Origin, Served
+from huiyi.spaces import lasting
 from huiyi.workspace.adapters import adapted, open_folder, require_effect
 from huiyi.workspace.models import load, named, published_sha256
 from huiyi.workspace.reranking import load_reranker

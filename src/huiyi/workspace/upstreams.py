@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from huiyi import settings
-from huiyi.collection import lasting
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.probes import FEW
 from huiyi.encoding.recalling import RecallingTokenizer
@@ -25,6 +24,7 @@ from huiyi.engines.remote import RemoteEngine
 from huiyi.engines.upstream import About, Fault, Unreachable, Upstream, base_of
 from huiyi.errors import HuiyiError, InvalidInput, ModelFailed, Unavailable
 from huiyi.model import Model
+from huiyi.spaces import lasting
 from huiyi.types import Floats
 from huiyi.workspace.adapters import tokenizer_of
 
