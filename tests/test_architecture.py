@@ -82,7 +82,7 @@ MAY_IMPORT = {
 }
 
 # Inside these parts modules stand alone, except that any of them may use the ones named here.
-STAND_ALONE = {"tasks": {"neighbors", "communities", "partitions", "guard", "names", "quantities", "shingles", "fusion"}}
+STAND_ALONE = {"tasks": {"neighbors", "communities", "partitions", "guard", "names", "quantities", "scripts", "shingles", "fusion"}}
 
 # A library -> the only modules that may import it, as path prefixes below src/huiyi.
 ONLY_IN = {

@@ -75,12 +75,13 @@ class KeptApart:
 
 @dataclass(frozen=True)
 class FoundRepeats:
-    """kept: ids that stay, in order."""
+    """kept: ids that stay, in order. unread: as in `tasks.duplicates.Duplicates`."""
 
     threshold: float
     groups: tuple[RepeatGroup, ...]
     apart: tuple[KeptApart, ...]
     kept: tuple[str, ...]
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def dedup(
         for pair in found.apart
     ]
     gone = {each.id for group in groups for each in group.repeats}
-    return FoundRepeats(found.threshold, tuple(groups), tuple(apart), tuple(id_ for id_ in ids if id_ not in gone))
+    return FoundRepeats(found.threshold, tuple(groups), tuple(apart), tuple(id_ for id_ in ids if id_ not in gone), found.unread)
 
 
 def summarize(

@@ -119,3 +119,20 @@ def test_odd_input_gets_a_sensible_answer(tmp_path, capsys, own_home, text) -> N
     assert dedup(tmp_path / "in.txt", "--json", load=lambda *_: fake_model()) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["kept"] == len(set(text.splitlines()))
+
+
+def test_a_language_that_the_model_does_not_read_is_not_thrown_together(tmp_path, capsys, own_home) -> None:
+    """The starter has hardly seen Arabic: to it, all these are one. What says different things stays, and the person is told why."""
+    arabic = [
+        "أين طردي؟", "أريد استرداد أموالي", "نسيت كلمة المرور", "كم تكلفة الشحن إلى الرياض؟", "لون الفستان مختلف عن الصورة",
+        "شكرا جزيلا لكم", "لا أستطيع الدفع بالبطاقة", "نسيت كلمة المرور!",
+    ]  # fmt: skip
+    file = tmp_path / "messages.txt"
+    file.write_text("\n".join(["密码忘了怎么办", "忘了密码怎么办", *arabic]) + "\n", "utf-8")
+    assert dedup(file, "-m", "starter", "--json") == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    assert {frozenset({pair["row"], pair["stays"]}) for pair in result["repeats"]} == {frozenset({1, 2}), frozenset({5, 10})}
+    assert result["unread"] == ["Arabic"]
+    assert dedup(file, "-m", "starter") == 0
+    assert "does not tell texts in Arabic script apart" in capsys.readouterr().err

@@ -133,6 +133,30 @@ def test_emoji_repeat_each_other_only_exactly() -> None:
     assert rows_of(found) == {frozenset({0, 2})}
 
 
+KOREAN = ["배송이 늦어요", "환불해 주세요", "비밀번호를 잊었어요", "색상이 다릅니다", "정말 감사합니다", "쿠폰이 안 돼요"]
+
+
+def test_where_vectors_do_not_tell_texts_of_a_script_apart_only_equal_and_nearly_equal_ones_are_repeats() -> None:
+    """As of a model that reads Chinese and has never seen Korean."""
+    chinese = ["怎么退款", "退款怎么弄", "密码忘了", "运费多少", "颜色不对", "非常感谢"]
+    soup = [near(base(1), 0.98, seed) for seed in range(len(KOREAN) + 1)]
+    rows = np.stack([base(2), near(base(2), 0.95, 1), *(base(3 + n) for n in range(4)), *soup])
+    texts = [*chinese, *KOREAN, "비밀번호를 잊었어요!"]
+    found = dedup(rows, texts, 0.9)
+    assert rows_of(found) == {frozenset({0, 1}), frozenset({8, 12})}
+    assert found.unread == ("Hangul",)
+    assert rows_of(Duplicates.from_state(found.state(0.7), texts).at(0.9)) == rows_of(found)
+    shared = overlap(rows[:8], rows[8:], texts[:8], texts[8:])
+    assert (shared.pairs, shared.unread) == ((), ("Hangul",))
+
+
+def test_where_they_tell_them_apart_other_words_are_repeats_in_every_script() -> None:
+    rows = np.stack([*(base(n) for n in range(len(KOREAN))), near(base(0), 0.95, 7)])
+    found = dedup(rows, [*KOREAN, "물건이 너무 늦게 와요"], 0.9)
+    assert rows_of(found) == {frozenset({0, 6})}
+    assert found.unread == ()
+
+
 def test_a_hundred_thousand_equal_lines_take_no_time() -> None:
     found = dedup(np.ones((100_000, 8), np.float32), ["the same line"] * 100_000)
     assert len(found.kept) == 1

@@ -89,6 +89,11 @@ def _print(result: "DedupedFile") -> None:
     typer.echo(f"{result.rows:,} row{'s' * (result.rows != 1)}: {result.kept:,} stay, {gone:,} {what} ({how}), {result.seconds:.1f} s")
     _print_pairs("repeats", result.repeats, gone)
     _print_pairs("kept apart by the guard", result.held, result.apart)
+    if result.unread:
+        note(
+            f"{result.model} does not tell texts in {', '.join(result.unread)} script apart: any two of them are as near as repeats, "
+            f"so that only equal and nearly equal ones were taken for that"
+        )
     if result.empty > 1:
         note(f"empty texts: {result.empty:,}; they count as one text")
     for path in filter(None, (result.output, result.review)):

@@ -145,6 +145,8 @@ class Review:
             self.merging.set_text(t("merge_some", count=f"{len(shown.gone):,}"))
         self.body.clear()
         with self.body:
+            if shown.unread:
+                ui.label(t("unread", scripts=", ".join(shown.unread))).classes("quiet small").props("data-unread")
             if shown.apart:
                 with ui.element("section").classes("card stack").props("data-apart"):
                     heading(t("apart"))

@@ -1,11 +1,11 @@
 """Repeats in one set of texts or across two: exact, near and semantic ones, told apart, grouped, and thresholded anew at no cost.
 
 A group is a representative and the rows that are like it, each at or above the threshold to that one row: nothing hangs together by a
-chain. What the guard remarks on (`tasks/guard`) is never merged, but in `apart`. Row order decides which of equal copies stays, nothing
-else.
+chain. What the guard remarks on (`tasks/guard`) is never merged, but in `apart`. In a script whose texts the vectors do not tell apart
+(`tasks/scripts`) nothing is semantic. Row order decides which of equal copies stays, nothing else.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from huiyi.errors import InvalidInput
 from huiyi.tasks.guard import Guard, Remark
 from huiyi.tasks.neighbors import neighbors, unit
+from huiyi.tasks.scripts import script, typical_likeness
 from huiyi.tasks.shingles import WORD, near_pairs, normal_form
 from huiyi.types import Floats
 
@@ -28,6 +29,7 @@ FLOOR = 0.6  # pairs below are not kept, so that a threshold may move down to he
 NEAREST = 32  # neighbours asked for; a row with more above the threshold is compared with all others of its kind
 NEAREST_ACROSS = 8
 QUERIES_AT_ONCE = 4_096
+ABOVE_TYPICAL = 0.05  # least distance of a threshold from the cosine that texts of a script have anyway
 ASKED = 3  # members of a group, beside the representative, that a newcomer is compared with by the guard: those nearest to it
 
 
@@ -58,12 +60,14 @@ class Group:
 class Duplicates:
     """groups: of two rows or more, largest first. apart: pairs as like as duplicates that the guard keeps; nearest first.
 
+    unread: scripts in which at this threshold any two texts would be one, so that only exact and near repeats were taken.
     kept: the rows that stay, in order. `at` gives the same for another threshold, from what was found, without searching again.
     """
 
     threshold: float
     groups: tuple[Group, ...]
     apart: tuple[Pair, ...]
+    unread: tuple[str, ...]
     evidence: "_Evidence"
 
     @cached_property
@@ -95,6 +99,7 @@ class Duplicates:
             "copies": np.concatenate([np.empty(0, np.int64), *found.copies]), "ends": np.cumsum([len(rows) for rows in found.copies]),
             "near": found.near, "left": found.left[kept], "right": found.right[kept], "scores": found.scores[kept], "last": found.last,
             "order": found.order, "crowded": crowded, "vectors": found.vectors[crowded],
+            "scripts": np.array(list(found.typical), str), "typical": np.array(list(found.typical.values())),
         }  # fmt: skip
 
     @classmethod
@@ -111,20 +116,22 @@ class Duplicates:
             rows=rows, floor=floor, vectors=vectors, first=first, copies=np.split(state["copies"], ends[:-1]) if rows else [],
             near=state["near"], left=state["left"], right=state["right"], scores=state["scores"], last=state["last"],
             texts=[texts[row] for row in first], order=state["order"], guard=guard or _learned(texts),
+            typical=dict(zip(state["scripts"].tolist(), state["typical"].tolist(), strict=True)),
         )  # fmt: skip
         return _grouped(evidence, threshold)
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What one set shares with another. pairs: for each row that has a twin there, the best one; in row order. apart, at: as in Duplicates.
+    """What one set shares with another. pairs: for each row that has a twin there, the best one; in row order.
 
-    kept: the rows without a twin.
+    apart, unread, at: as in Duplicates. kept: the rows without a twin.
     """
 
     threshold: float
     pairs: tuple[Pair, ...]
     apart: tuple[Pair, ...]
+    unread: tuple[str, ...]
     evidence: "_Across"
 
     @cached_property
@@ -164,6 +171,7 @@ def dedup(vectors: ArrayLike, texts: Sequence[str] | None = None, threshold: flo
         left=left[chosen], right=right[chosen], scores=scores[chosen],
         last=np.where(comparable, found.scores[:, -1], -2) if width == NEAREST else np.full(len(first), -2.0),
         texts=None if names is None else [names[i] for i in first], order=_ranks(keys), guard=guard or _learned(names),
+        typical={} if forms is None else typical_likeness(distinct, [forms[i] for i in first]),
     )  # fmt: skip
     return _grouped(evidence.with_pairs(near), level)
 
@@ -187,21 +195,24 @@ def overlap(
     indices, scores = _nearest(rows, there, min(NEAREST_ACROSS, len(there)))
     exact: dict[int, int] = {}
     near: dict[int, set[int]] = {}
+    typical: dict[str, float] = {}
     if names is not None and other_names is not None:
         forms, other_forms = [normal_form(text) for text in names], [normal_form(text) for text in other_names]
         where = {form: place for place, form in reversed(list(enumerate(other_forms)))}
         exact = {row: where[form] for row, form in enumerate(forms) if form in where}
         for row, other in near_pairs([*forms, *other_forms], split=len(rows)).tolist():
             near.setdefault(row, set()).add(other - len(rows))
+        typical = typical_likeness(np.concatenate([rows, there]), [*forms, *other_forms])
     guard = guard or _learned(None if names is None or other_names is None else [*names, *other_names])
-    return _matched(_Across(indices, scores, exact, near, names, other_names, rows, there, guard), level)
+    return _matched(_Across(indices, scores, exact, near, names, other_names, rows, there, guard, typical), level)
 
 
 @dataclass(frozen=True)
 class _Evidence:
     """Distinct texts and what is known of their pairs. first: the row of each one's first copy; copies: all its rows.
 
-    last: cosine of the last neighbour found, below every threshold where all were found. near: pairs as keys, sorted.
+    last: cosine of the last neighbour found, below every threshold where all were found. near: pairs as keys, sorted. typical: as
+    `typical_likeness` has it.
     """
 
     rows: int
@@ -217,6 +228,7 @@ class _Evidence:
     texts: list[str] | None
     order: Ints
     guard: Guard
+    typical: dict[str, float]
 
     def with_pairs(self, pairs: Ints) -> "_Evidence":
         """Near pairs may be far apart as vectors, or beyond the last neighbour."""
@@ -226,6 +238,14 @@ class _Evidence:
         both: Floats = np.concatenate([self.scores, scores] * 2)
         _, once = np.unique(left * len(self.first) + right, return_index=True)
         return replace(self, left=left[once], right=right[once], scores=both[once])
+
+    def told_apart(self, threshold: float) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+        """The scripts that are not, and which texts are."""
+        unread = _unread(self.typical, threshold)
+        told = np.ones(len(self.first), bool)
+        if unread and self.texts is not None:
+            told = np.array([script(text) not in unread for text in self.texts], bool)
+        return unread, told
 
     def likeness(self, one: int, other: int) -> Likeness:
         key = min(one, other) * len(self.first) + max(one, other)
@@ -248,13 +268,15 @@ def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
         raise InvalidInput(f"pairs below {evidence.floor:g} were not kept; call dedup(threshold={threshold:g}) itself")
     count = len(evidence.first)
     keys = evidence.left * count + evidence.right
-    alike = (evidence.scores >= threshold) | np.isin(np.minimum(keys, evidence.right * count + evidence.left), evidence.near)
+    unread, told = evidence.told_apart(threshold)
+    alike = (evidence.scores >= threshold) & told[evidence.left] & told[evidence.right]
+    alike |= np.isin(np.minimum(keys, evidence.right * count + evidence.left), evidence.near)
     left, right, scores = evidence.left[alike], evidence.right[alike], evidence.scores[alike]
     ends = np.searchsorted(left, np.arange(count + 1))
     weights = np.array([len(rows) for rows in evidence.copies], np.int64)
     strength = weights + np.bincount(left, weights[right], count).astype(np.int64)
     free = np.ones(count, bool)
-    crowded = evidence.last >= threshold
+    crowded = (evidence.last >= threshold) & told
     owner = np.full(count, -1, np.int64)
     groups: list[Group] = []
     apart: list[Pair] = []
@@ -290,7 +312,11 @@ def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
         if repeats:
             groups.append(Group(int(evidence.first[one]), tuple(repeats)))
     groups.sort(key=lambda group: (-len(group.repeats), group.representative))
-    return Duplicates(threshold, tuple(groups), _nearest_each(apart), evidence)
+    return Duplicates(threshold, tuple(groups), _nearest_each(apart), unread, evidence)
+
+
+def _unread(typical: Mapping[str, float], threshold: float) -> tuple[str, ...]:
+    return tuple(sorted(name for name, cosine in typical.items() if cosine >= threshold - ABOVE_TYPICAL))
 
 
 def _nearest_each(pairs: list[Pair]) -> tuple[Pair, ...]:
@@ -328,18 +354,22 @@ class _Across:
     vectors: Floats
     others: Floats
     guard: Guard
+    typical: dict[str, float]
 
-    def candidates(self, row: int, threshold: float) -> Iterator[tuple[int, float, Likeness]]:
+    def candidates(self, row: int, threshold: float, unread: Collection[str]) -> Iterator[tuple[int, float, Likeness]]:
+        """unread: scripts in which no cosine counts."""
+        known = not (unread and self.texts and script(self.texts[row]) in unread)
         found = dict(zip(self.indices[row].tolist(), self.scores[row].tolist(), strict=True))
         found |= {other: float(self.vectors[row] @ self.others[other]) for other in self.near.get(row, ()) if other not in found}
         for other, score in found.items():
             near = other in self.near.get(row, ())
-            if score >= threshold or near:
+            if near or (score >= threshold and known and not (unread and self.other_texts and script(self.other_texts[other]) in unread)):
                 yield other, min(score, 1.0), "near" if near else "semantic"
 
 
 def _matched(evidence: _Across, threshold: float) -> Overlap:
     _checked_threshold(threshold)
+    unread = _unread(evidence.typical, threshold)
     pairs: list[Pair] = []
     apart: list[Pair] = []
     for row in range(len(evidence.scores)):
@@ -349,7 +379,7 @@ def _matched(evidence: _Across, threshold: float) -> Overlap:
         if evidence.texts is not None and not WORD.search(evidence.texts[row]):
             continue
         kept: list[Pair] = []
-        for other, score, likeness in evidence.candidates(row, threshold):
+        for other, score, likeness in evidence.candidates(row, threshold, unread):
             found: tuple[Remark, ...] = ()
             if evidence.texts is not None and evidence.other_texts is not None:
                 found = evidence.guard.remarks(evidence.texts[row], evidence.other_texts[other])
@@ -359,7 +389,7 @@ def _matched(evidence: _Across, threshold: float) -> Overlap:
             kept.append(Pair(row, other, score, likeness, found))
         else:
             apart += kept[:1]
-    return Overlap(threshold, tuple(pairs), _nearest_each(apart), evidence)
+    return Overlap(threshold, tuple(pairs), _nearest_each(apart), unread, evidence)
 
 
 def _nearest(rows: Floats, others: Floats, k: int) -> tuple[Ints, Floats]:

@@ -51,6 +51,7 @@ class ShownPair:
 class DedupedFile:
     """exact, near, semantic: rows that are repeats, by how. apart: pairs that the guard kept. groups: with two rows or more.
 
+    unread: scripts whose texts the vectors do not tell apart, and in which nothing is semantic.
     repeats, held: the first SHOWN of both kinds. against: the other file, "" for one alone.
     """
 
@@ -68,6 +69,7 @@ class DedupedFile:
     threshold: float
     repeats: tuple[ShownPair, ...]
     held: tuple[ShownPair, ...]
+    unread: tuple[str, ...]
     output: str | None
     review: str | None
     model: str
@@ -117,7 +119,7 @@ def dedup_file(
     if others is None:
         found = dedup(vectors, records.texts, threshold, guard)
         pairs = [(number, pair) for number, group in enumerate(found.groups, 1) for pair in group.repeats]
-        level, apart, kept = found.threshold, found.apart, found.kept
+        level, apart, kept, unread = found.threshold, found.apart, found.kept, found.unread
         if pairs_folder:
             repeats_kept.write(pairs_folder, records, found, names, guarded)
     else:
@@ -125,7 +127,7 @@ def dedup_file(
         require_one_space(records.name, facts, others.name, others_facts, f"pass --model {others_facts.model}, or reindex one of them")
         shared = overlap(vectors, others_vectors, records.texts, others.texts, threshold, guard)
         pairs = list(enumerate(shared.pairs, 1))
-        level, apart, kept = shared.threshold, shared.apart, shared.kept
+        level, apart, kept, unread = shared.threshold, shared.apart, shared.kept, shared.unread
     stays = others or records
     held = [_shown(pair, records, stays, "kept apart") for pair in apart]
     repeats = [_shown(pair, records, stays, "repeat") for _, pair in pairs]
@@ -139,8 +141,8 @@ def dedup_file(
         source=records.about, against=others.about if others else "", column=records.column, rows=len(records), kept=len(kept),
         groups=len({number for number, _ in pairs}), exact=kinds.count("exact"), near=kinds.count("near"), semantic=kinds.count("semantic"),
         apart=len(held), empty=sum(not each.strip() for each in records.texts), threshold=level, repeats=tuple(repeats[:SHOWN]),
-        held=tuple(held[:SHOWN]), output=str(output) if output else None, review=str(review) if review else None, model=facts.model,
-        seconds=monotonic() - began,
+        held=tuple(held[:SHOWN]), unread=unread, output=str(output) if output else None, review=str(review) if review else None,
+        model=facts.model, seconds=monotonic() - began,
     )  # fmt: skip
 
 

@@ -61,7 +61,10 @@ class RepeatGroup:
 
 @dataclass(frozen=True)
 class RepeatsView:
-    """What is found at one threshold. exact, near, semantic: rows that are repeats, by how; gone: rows that go, as decided."""
+    """What is found at one threshold. exact, near, semantic: rows that are repeats, by how; gone: rows that go, as decided.
+
+    unread: as in `tasks.duplicates.Duplicates`.
+    """
 
     threshold: float
     rows: int
@@ -71,6 +74,7 @@ class RepeatsView:
     near: int
     semantic: int
     gone: tuple[int, ...]
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +110,9 @@ class FoundRepeats:
         kinds = [pair.likeness for group in at.groups for pair in group.repeats]
         gone = sorted(twin.row for twins in (*(group.twins for group in groups), apart) for twin in twins if twin.goes)
         return RepeatsView(
-            at.threshold, len(self.rows), groups, apart, kinds.count("exact"), kinds.count("near"), kinds.count("semantic"), tuple(gone)
-        )
+            at.threshold, len(self.rows), groups, apart, kinds.count("exact"), kinds.count("near"), kinds.count("semantic"), tuple(gone),
+            at.unread,
+        )  # fmt: skip
 
     def decide(self, rows: Sequence[int], choice: Choice | None) -> None:
         """What happens to these rows, whatever is found; None leaves it to what is found."""
