@@ -100,9 +100,9 @@ def test_a_write_is_seen_when_it_returns_however_late_pinecone_shows_it(standin,
 
 
 def test_a_write_that_is_never_shown_is_said(standin, store, monkeypatch) -> None:
-    from huiyi.stores import pinecone
+    from huiyi.stores import pinecone_index
 
-    monkeypatch.setattr(pinecone, "VISIBLE_S", 0.2)
+    monkeypatch.setattr(pinecone_index, "VISIBLE_S", 0.2)
     for index in standin.indexes.values():
         for view in index.views.values():
             view.lag_s = 60

@@ -10,33 +10,27 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from huiyi.errors import Conflict, HuiyiError, InvalidInput, MissingExtra, NotFound, Overloaded, Unavailable
+from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
 from huiyi.stores.beside import BesideSuccessor, Digests, checked
 from huiyi.stores.filters import Filter
-from huiyi.stores.pinecone_rows import batches, digests_of, expression, id_of, key_of, record_of, row_of
+from huiyi.stores.pinecone_index import KEYS, Indexes, Side, any_vector
+from huiyi.stores.pinecone_rows import digests_of, expression, id_of, key_of, record_of, row_of
 from huiyi.stores.store import Batch, Candidates, Choose, Facts, Fingerprint, Hit, Page, Record, Status, all_of_them
 from huiyi.stores.turns import Turns
 from huiyi.types import Floats
 
 REGISTRY = "huiyi-facts"
-REGION = "aws/us-east-1"
 MOST_HITS = 10_000  # Pinecone's own limit for k; with metadata, 1,000
 MOST_HITS_WITH_TEXT = 100  # an answer has at most 4 MB, and a record up to 40 KB
-MOST_VECTORS, MOST_BYTES = 1000, 2_000_000  # of one upsert
-KEYS = 100  # of one fetch (they go into the URL) and one page of a list
-DELETED = 1000
-VISIBLE_S = 60.0
 STALE_S = 10.0
-READY_S = 300
 
 
 def open_store(name: str, address: str, folder: Path) -> "PineconeStore":
@@ -45,20 +39,11 @@ def open_store(name: str, address: str, folder: Path) -> "PineconeStore":
 
 
 @dataclass(frozen=True)
-class _Side:
-    """A namespace in an index, and the facts of what lies in it."""
-
-    index: str
-    namespace: str
-    facts: Facts
-
-
-@dataclass(frozen=True)
 class _Entry:
     """What the registry knows of a collection. live: None before its creation is through. following: what a reindex fills."""
 
-    live: _Side | None = None
-    following: _Side | None = None
+    live: Side | None = None
+    following: Side | None = None
 
 
 class PineconeStore:
@@ -68,10 +53,8 @@ class PineconeStore:
         self.name = name
         self._address = address
         self._turns = Turns(folder / "pinecone.lock")
-        self._client, self._cloud, self._region = _connect(address)
-        self._indexes: dict[str, Any] = {}
-        self._closed = False
-        self._live: _Side | None = None
+        self._indexes = Indexes(name, address)
+        self._live: Side | None = None
         self._swapped = False
         self._seen_s = -STALE_S
         try:
@@ -105,7 +88,7 @@ class PineconeStore:
 
     def fingerprints(self, ids: Sequence[str]) -> dict[str, Fingerprint]:
         side = self._required()
-        found = self._fetched(side, [key_of(id_) for id_ in dict.fromkeys(ids)])
+        found = self._indexes.fetched(side, [key_of(id_) for id_ in dict.fromkeys(ids)])
         return {
             id_of(key, row.metadata): Fingerprint(row.metadata["~text_digest"], row.metadata["~metadata_digest"])
             for key, row in found.items()
@@ -139,10 +122,10 @@ class PineconeStore:
             f"collection in the local store or in Milvus, which have keywords"
         )
 
-    def _search(self, side: _Side, vector: Floats, k: int, filter: Filter | None) -> list[Hit]:
+    def _search(self, side: Side, vector: Floats, k: int, filter: Filter | None) -> list[Hit]:
         whole = k <= MOST_HITS_WITH_TEXT
-        matches = self._query(side, vector.astype(float).tolist(), k, expression(filter), include_metadata=whole)
-        rows = {match.id: match for match in matches} if whole else self._fetched(side, [match.id for match in matches])
+        matches = self._indexes.query(side, vector.astype(float).tolist(), k, expression(filter), include_metadata=whole)
+        rows = {match.id: match for match in matches} if whole else self._indexes.fetched(side, [match.id for match in matches])
         hits = []
         for match in matches:
             if match.id in rows:  # deleted in between, otherwise
@@ -153,7 +136,7 @@ class PineconeStore:
     def vectors(self, ids: Sequence[str]) -> dict[str, Floats]:
         side = self._required()
         keys = {key_of(id_): id_ for id_ in ids}
-        return {keys[key]: np.asarray(row.values, np.float32) for key, row in self._fetched(side, list(keys)).items()}
+        return {keys[key]: np.asarray(row.values, np.float32) for key, row in self._indexes.fetched(side, list(keys)).items()}
 
     def kept(self, name: str) -> str | None:
         self._required()
@@ -166,10 +149,10 @@ class PineconeStore:
 
     def ids(self) -> Iterator[str]:
         side = self._required()
-        for keys in self._key_pages(side):
+        for keys in self._indexes.key_pages(side):
             far = [key for key in keys if key.startswith("#")]
             yield from (id_of(key, {}) for key in keys if not key.startswith("#"))
-            yield from (id_of(key, row.metadata) for key, row in self._fetched(side, far).items())
+            yield from (id_of(key, row.metadata) for key, row in self._indexes.fetched(side, far).items())
 
     def page(self, limit: int, after: str | None = None, filter: Filter | None = None) -> Page:
         side = self._required()
@@ -178,7 +161,7 @@ class PineconeStore:
         token = None if after is None else _opened(after)
         records: list[Record] = []
         while len(records) < limit:
-            rows, token = self._row_page(side, min(KEYS, limit - len(records)), token, filter)
+            rows, token = self._indexes.row_page(side, min(KEYS, limit - len(records)), token, filter)
             records += [record_of(key, row.metadata) for key, row in rows]
             if token is None:
                 break
@@ -187,47 +170,12 @@ class PineconeStore:
     def scan(self, filter: Filter | None = None) -> Iterator[Batch]:
         side, token = self._required(), None
         while True:
-            rows, token = self._row_page(side, KEYS, token, filter)
+            rows, token = self._indexes.row_page(side, KEYS, token, filter)
             if rows:
                 vectors = np.array([row.values for _, row in rows], dtype=np.float32)
                 yield Batch(tuple(record_of(key, row.metadata) for key, row in rows), vectors)
             if token is None:
                 return
-
-    def _row_page(self, side: _Side, limit: int, token: str | None, filter: Filter | None) -> tuple[list[tuple[str, Any]], str | None]:
-        with self._calls():
-            index = self._index(side.index)
-            if filter is None:
-                listed = index.list_paginated(namespace=side.namespace, limit=limit, pagination_token=token)
-                found = self._fetched(side, [item.id for item in listed.vectors])
-            else:
-                listed = index.fetch_by_metadata(filter=expression(filter), namespace=side.namespace, limit=limit, pagination_token=token)
-                found = listed.vectors
-        return sorted(found.items()), listed.pagination.next if listed.pagination else None
-
-    def _key_pages(self, side: _Side) -> Iterator[list[str]]:
-        token = None
-        while True:
-            with self._calls():
-                listed = self._index(side.index).list_paginated(namespace=side.namespace, limit=KEYS, pagination_token=token)
-            yield [item.id for item in listed.vectors]
-            token = listed.pagination.next if listed.pagination else None
-            if token is None:
-                return
-
-    def _fetched(self, side: _Side, keys: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for part in _parts(keys):
-            with self._calls():
-                found |= self._index(side.index).fetch(ids=part, namespace=side.namespace).vectors
-        return found
-
-    def _query(self, side: _Side, vector: list[float], k: int, filter: dict[str, Any] | None, include_metadata: bool = False) -> list[Any]:
-        with self._calls():
-            answer = self._index(side.index).query(
-                vector=vector, top_k=k, filter=filter, namespace=side.namespace, include_metadata=include_metadata
-            )
-        return list(answer.matches)
 
     # Writing
 
@@ -239,7 +187,7 @@ class PineconeStore:
             rows = _rows(records, vectors)
             if entry.following:
                 self.remove(entry.following, [row["id"] for row in rows])
-            self._upsert(live, rows)
+            self._indexes.upsert(live, rows)
 
     def revise(self, records: Sequence[Record]) -> None:
         live = self._required()
@@ -255,7 +203,7 @@ class PineconeStore:
         with self.writing():
             following = self._current(live).following
             if ids is not None:
-                keys = list(self._fetched(live, [key_of(id_) for id_ in dict.fromkeys(ids)]))
+                keys = list(self._indexes.fetched(live, [key_of(id_) for id_ in dict.fromkeys(ids)]))
             else:
                 keys = self._matching(live, filter)
             if following:
@@ -263,104 +211,69 @@ class PineconeStore:
             self.remove(live, keys)
         return len(keys)
 
-    def _matching(self, side: _Side, filter: Filter | None) -> list[str]:
+    def _matching(self, side: Side, filter: Filter | None) -> list[str]:
         keys: list[str] = []
         token = None
         while True:
-            rows, token = self._row_page(side, KEYS, token, filter)
+            rows, token = self._indexes.row_page(side, KEYS, token, filter)
             keys += [key for key, _ in rows]
             if token is None:
                 return keys
 
     # What a successor asks for
 
-    def require_live(self, side: _Side) -> None:
+    def require_live(self, side: Side) -> None:
         self._current(side)
 
     def key(self, id: str) -> str:
         return key_of(id)
 
-    def digest_pages(self, side: _Side) -> Iterator[list[Digests]]:
-        for keys in self._key_pages(side):
+    def digest_pages(self, side: Side) -> Iterator[list[Digests]]:
+        for keys in self._indexes.key_pages(side):
             yield list(self.digests(side, keys).values())
 
-    def digests(self, side: _Side, keys: Sequence[str]) -> dict[str, Digests]:
-        return {key: digests_of(key, row.metadata) for key, row in self._fetched(side, keys).items()}
+    def digests(self, side: Side, keys: Sequence[str]) -> dict[str, Digests]:
+        return {key: digests_of(key, row.metadata) for key, row in self._indexes.fetched(side, keys).items()}
 
-    def records(self, side: _Side, keys: Sequence[str]) -> list[Record]:
-        return [record_of(key, row.metadata) for key, row in self._fetched(side, keys).items()]
+    def records(self, side: Side, keys: Sequence[str]) -> list[Record]:
+        return [record_of(key, row.metadata) for key, row in self._indexes.fetched(side, keys).items()]
 
-    def write(self, side: _Side, records: Sequence[Record], vectors: Floats) -> None:
-        self._upsert(side, _rows(records, vectors))
+    def write(self, side: Side, records: Sequence[Record], vectors: Floats) -> None:
+        self._indexes.upsert(side, _rows(records, vectors))
 
-    def rewrite(self, side: _Side, records: Sequence[Record]) -> None:
+    def rewrite(self, side: Side, records: Sequence[Record]) -> None:
         """Those records that are there get new metadata and keep their text and vector. Pinecone's own update cannot take a field away."""
         by_key = {key_of(record.id): record for record in records}
-        found = self._fetched(side, list(by_key))
+        found = self._indexes.fetched(side, list(by_key))
         now = [replace(record_of(key, row.metadata), metadata=by_key[key].metadata) for key, row in found.items()]
-        self._upsert(side, _rows(now, np.array([row.values for row in found.values()], dtype=np.float32)))
+        self._indexes.upsert(side, _rows(now, np.array([row.values for row in found.values()], dtype=np.float32)))
 
-    def remove(self, side: _Side, keys: Sequence[str]) -> None:
-        for start in range(0, len(keys), DELETED):
-            part = list(keys[start : start + DELETED])
-            with self._calls():
-                self._index(side.index).delete(ids=part, namespace=side.namespace)
-            self._wait_until(partial(self._shows, side, {"~key": {"$in": part}}, part[-1:], 0))
+    def remove(self, side: Side, keys: Sequence[str]) -> None:
+        self._indexes.remove(side, keys)
 
-    def size(self, side: _Side, filter: Filter | None = None) -> int:
-        found = len(self._query(side, _any_vector(side), MOST_HITS, expression(filter)))
+    def size(self, side: Side, filter: Filter | None = None) -> int:
+        found = len(self._indexes.query(side, any_vector(side), MOST_HITS, expression(filter)))
         if found < MOST_HITS:
             return found
         if filter is not None:
             return len(self._matching(side, filter))
-        with self._calls():
-            summary = self._index(side.index).describe_index_stats().namespaces.get(side.namespace)
+        with self._indexes.calls():
+            summary = self._indexes.index(side.index).describe_index_stats().namespaces.get(side.namespace)
         return summary.vector_count if summary else found
 
-    def promote(self, live: _Side, following: _Side) -> "PineconeStore":
+    def promote(self, live: Side, following: Side) -> "PineconeStore":
         self._write_entry(_Entry(live=following))
-        self._erase(live)
+        self._indexes.erase(live)
         self._swapped = True
         return PineconeStore(self.name, self._address, self._turns.path.parent)
 
-    def abandon(self, following: _Side) -> None:
+    def abandon(self, following: Side) -> None:
         self._write_entry(replace(self._entry(), following=None))
-        self._erase(following)
-
-    def _upsert(self, side: _Side, rows: Sequence[dict[str, Any]]) -> None:
-        for part in batches(rows, MOST_VECTORS, MOST_BYTES):
-            with self._calls():
-                self._index(side.index).upsert(vectors=part, namespace=side.namespace)
-            write = {"~write": {"$eq": part[0]["metadata"]["~write"]}, "~key": {"$in": [row["id"] for row in part]}}
-            self._wait_until(partial(self._shows, side, write, [part[-1]["id"]], len(part)))
-
-    def _shows(self, side: _Side, filter: dict[str, Any], keys: list[str], there: int) -> bool:
-        """Whether `there` of the vectors that were written are found by search, and the last of them by fetch and list or by neither.
-
-        Pinecone applies writes in their order, so the last one stands for all.
-        """
-        if len(self._query(side, _any_vector(side), max(1, there), filter)) != there:
-            return False
-        fetched = self._fetched(side, keys)
-        if there and "~write" in filter and any(row.metadata.get("~write") != filter["~write"]["$eq"] for row in fetched.values()):
-            return False
-        with self._calls():
-            listed = self._index(side.index).list_paginated(namespace=side.namespace, prefix=keys[0], limit=KEYS)
-        return bool(fetched) == (keys[0] in [item.id for item in listed.vectors]) == bool(there)
-
-    def _wait_until(self, visible: Callable[[], bool]) -> None:
-        end, pause_s = time.monotonic() + VISIBLE_S, 0.01
-        while not visible():
-            if time.monotonic() > end:
-                raise Unavailable(
-                    f"Pinecone has taken a write to {self.name}, but does not show it after {VISIBLE_S:.0f} s; try again later"
-                )
-            time.sleep(pause_s)
-            pause_s = min(1.0, pause_s * 1.5)
+        self._indexes.erase(following)
 
     # Another model beside the live one
 
-    def successor(self, facts: Facts) -> "BesideSuccessor[_Side]":
+    def successor(self, facts: Facts) -> "BesideSuccessor[Side]":
         live = self._required()
         with self.writing():
             following = self._current(live).following
@@ -391,30 +304,25 @@ class PineconeStore:
             self._write_entry(_Entry())
             for side in (entry.live, entry.following):
                 if side:
-                    self._erase(side)
+                    self._indexes.erase(side)
         self.close()
         self._turns.forget()
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            for index in self._indexes.values():
-                index.close()
-            self._client.close()
+        self._indexes.close()
 
     # The registry
 
-    def _required(self) -> _Side:
+    def _required(self) -> Side:
         """The live side as it was at most STALE_S ago: the namespace of a collection that was reindexed would just look empty."""
-        if self._closed:
-            raise Unavailable(f"the collection {self.name} was closed; open it again")
+        self._indexes.require_open()
         if self.facts is None or self._live is None:
             raise NotFound(f"there is no collection {self.name} in Pinecone; create it first, as `huiyi index` does")
         if self._swapped or time.monotonic() - self._seen_s > STALE_S:
             self._current(self._live)
         return self._live
 
-    def _current(self, side: _Side) -> _Entry:
+    def _current(self, side: Side) -> _Entry:
         """The registry's entry. Conflict or NotFound when `side` is live no more."""
         entry = self._entry()
         if entry.live is None:
@@ -424,8 +332,8 @@ class PineconeStore:
         return entry
 
     def _entry(self) -> _Entry:
-        with self._calls():
-            index = self._index(REGISTRY, 1)
+        with self._indexes.calls():
+            index = self._indexes.index(REGISTRY, 1)
             found = index.fetch(ids=[key_of(self.name)], namespace="collections").vectors if index else {}
         self._seen_s = time.monotonic()
         if not found:
@@ -433,33 +341,30 @@ class PineconeStore:
         fields = found[key_of(self.name)].metadata
         return _Entry(*(self._side(json.loads(fields[what])) for what in ("live", "following")))
 
-    def _side(self, fields: dict[str, Any] | None) -> _Side | None:
+    def _side(self, fields: dict[str, Any] | None) -> Side | None:
         if fields is None:
             return None
         keys = [f"{fields['namespace']}/{number}" for number in range(fields["probes"])]
-        with self._calls():
-            found = self._index(fields["index"]).fetch(ids=keys, namespace="probes").vectors
+        with self._indexes.calls():
+            found = self._indexes.index(fields["index"]).fetch(ids=keys, namespace="probes").vectors
         if len(found) < len(keys):
             raise HuiyiError(f"Pinecone's index {fields['index']} lacks the probe vectors of {self.name}; restore it from a backup")
         probes = np.array([found[key].values for key in keys], dtype=np.float32)
-        return _Side(fields["index"], fields["namespace"], Facts(**fields["facts"], probes=probes))
+        return Side(fields["index"], fields["namespace"], Facts(**fields["facts"], probes=probes))
 
     def _write_entry(self, entry: _Entry) -> None:
-        write = secrets.token_hex(8)
-        registry = _Side(REGISTRY, "collections", Facts("", "", "", 1, None, np.ones((0, 1), np.float32)))
+        registry = Side(REGISTRY, "collections", Facts("", "", "", 1, None, np.ones((0, 1), np.float32)))
         key = key_of(self.name)
-        metadata = {"~key": key, "~write": write} | {
+        metadata = {"~key": key, "~write": secrets.token_hex(8)} | {
             what: json.dumps(None if side is None else _plain(side))
             for what, side in (("live", entry.live), ("following", entry.following))
         }
-        with self._calls():
-            self._index(REGISTRY, 1, make=True).upsert(
-                vectors=[{"id": key, "values": [1.0], "metadata": metadata}], namespace=registry.namespace
-            )
-        self._wait_until(lambda: self._shows(registry, {"~write": {"$eq": write}}, [key], there=1))
+        with self._indexes.calls():
+            self._indexes.index(REGISTRY, 1, make=True)
+        self._indexes.upsert(registry, [{"id": key, "values": [1.0], "metadata": metadata}])
 
-    def _begin(self, facts: Facts) -> _Side:
-        side = _Side(f"huiyi-{facts.dim}", f"{_ascii(self.name)}/{secrets.token_hex(6)}", facts)
+    def _begin(self, facts: Facts) -> Side:
+        side = Side(f"huiyi-{facts.dim}", f"{_ascii(self.name)}/{secrets.token_hex(6)}", facts)
         write = secrets.token_hex(8)
         rows = [
             {
@@ -470,92 +375,10 @@ class PineconeStore:
             for number, probe in enumerate(facts.probes)
         ]
         probes = replace(side, namespace="probes")
-        with self._calls():
-            self._index(side.index, facts.dim, make=True)
-        self._upsert(probes, rows)
+        with self._indexes.calls():
+            self._indexes.index(side.index, facts.dim, make=True)
+        self._indexes.upsert(probes, rows)
         return side
-
-    def _erase(self, side: _Side) -> None:
-        from pinecone.errors import NotFoundError
-
-        with self._calls():
-            index = self._index(side.index)
-            with suppress(NotFoundError):  # nothing was ever written to it
-                index.delete(delete_all=True, namespace=side.namespace)
-            index.delete(ids=[f"{side.namespace}/{number}" for number in range(len(side.facts.probes))], namespace="probes")
-
-    def _index(self, name: str, dim: int = 0, make: bool = False) -> Any:
-        """The index of that name, made where it is not there and `make`; None without."""
-        from pinecone import ServerlessSpec
-        from pinecone.errors import ConflictError, NotFoundError
-
-        if name in self._indexes:
-            return self._indexes[name]
-        try:
-            described = self._client.describe_index(name)
-        except NotFoundError:
-            if not make:
-                return None
-            spec = ServerlessSpec(cloud=self._cloud, region=self._region)
-            with suppress(ConflictError):  # another process made it just now
-                self._client.create_index(name=name, dimension=dim, metric="cosine", spec=spec, timeout=READY_S)
-            described = self._client.describe_index(name)
-        self._indexes[name] = self._client.Index(host=described.host)
-        return self._indexes[name]
-
-    @contextmanager
-    def _calls(self) -> Iterator[None]:
-        if self._closed:
-            raise Unavailable(f"the collection {self.name} was closed; open it again")
-        with _translated():
-            yield
-
-
-def _connect(address: str) -> tuple[Any, str, str]:
-    try:
-        from pinecone import Pinecone
-    except ImportError as error:
-        raise MissingExtra("a collection in Pinecone", "pinecone") from error
-    cloud, _, region = REGION.partition("/")
-    host = None
-    if re.fullmatch(r"https?://.+", address):
-        host = address
-    elif found := re.fullmatch(r"([a-z]+)/([a-z0-9-]+)", address):
-        cloud, region = found.groups()
-    elif address:
-        raise InvalidInput(f"{address} is neither cloud and region of Pinecone, such as {REGION}, nor the URL of a local one")
-    with _translated():
-        return Pinecone(host=host), cloud, region
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Errors of Pinecone's client as ours."""
-    from pinecone.errors import (
-        ApiError,
-        ForbiddenError,
-        PineconeConnectionError,
-        PineconeError,
-        PineconeTimeoutError,
-        RateLimitError,
-        ServiceError,
-        UnauthorizedError,
-    )
-
-    try:
-        yield
-    except (UnauthorizedError, ForbiddenError) as error:
-        raise InvalidInput("Pinecone does not accept the key in PINECONE_API_KEY; check it in Pinecone's console") from error
-    except RateLimitError as error:
-        raise Overloaded("Pinecone answers that it gets too many requests; try again later", retry_after_s=5.0) from error
-    except (PineconeConnectionError, PineconeTimeoutError, ServiceError) as error:
-        raise Unavailable(f"Pinecone does not answer ({str(error)[:200]}); try again later") from error
-    except ApiError as error:
-        raise HuiyiError(f"Pinecone refused: {str(error)[:500]}") from error
-    except PineconeError as error:
-        if "API key" in str(error):
-            raise InvalidInput("Pinecone needs a key: set the environment variable PINECONE_API_KEY") from error
-        raise HuiyiError(f"Pinecone's client refused: {str(error)[:500]}") from error
 
 
 def _rows(records: Sequence[Record], vectors: Floats) -> list[dict[str, Any]]:
@@ -563,25 +386,7 @@ def _rows(records: Sequence[Record], vectors: Floats) -> list[dict[str, Any]]:
     return [row_of(record, vector, write) for record, vector in zip(records, vectors, strict=True)]
 
 
-def _parts(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Keys for one fetch each: they go into a URL, which proxies cut at 8 KB."""
-    part: list[str] = []
-    size = 0
-    for key in keys:
-        if part and (len(part) == KEYS or size + 3 * len(key) > 6000):
-            yield part
-            part, size = [], 0
-        part.append(key)
-        size += 3 * len(key) + 5
-    if part:
-        yield part
-
-
-def _any_vector(side: _Side) -> list[float]:
-    return [1.0] + [0.0] * (side.facts.dim - 1)
-
-
-def _plain(side: _Side) -> dict[str, Any]:
+def _plain(side: Side) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(side.facts).items() if name != "probes"}
     return {"index": side.index, "namespace": side.namespace, "facts": facts, "probes": len(side.facts.probes)}
 
