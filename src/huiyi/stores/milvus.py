@@ -5,14 +5,11 @@ of their own, `huiyi_facts`. Keys are digests of ids, and filters are compiled t
 is ever part of an expression. Writers on one machine take turns; Milvus itself has no lock for writers on several.
 """
 
-import base64
 import json
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,13 @@ import numpy as np
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Unavailable
 from huiyi.stores.beside import BesideSuccessor, Digests, checked
 from huiyi.stores.filters import Filter
+from huiyi.stores.milvus_collections import CALL_S, REGISTRY, Live, erase, loaded, make
 from huiyi.stores.milvus_connection import LITE_FILE, connect, disconnect, place_of
-from huiyi.stores.milvus_rows import FIELDS, LITE_FIELDS, MOST_TOKENS, SERVER_FIELDS, expression, key_of, record_of, row_of, words_of
+from huiyi.stores.milvus_rows import expression, key_of, record_of, row_of, words_of
 from huiyi.stores.store import Batch, Candidates, Choose, Facts, Fingerprint, Hit, Page, Record, Status, all_of_them, digest
 from huiyi.stores.turns import Turns
 from huiyi.types import Floats
 
-REGISTRY = "huiyi_facts"
 MOST_HITS = 16_384  # Milvus' own limit, for k and for rows of one query
 MOST_ROWS = 10_000
 _LAST_KEY = (1 << 128) - 1
@@ -35,8 +32,6 @@ SLICE = 500
 KEYS_PAGE = 2000
 SETTLED_ROWS = 2000
 WORDS_DEPTH = 10
-FACTS_PART = 60_000  # below Milvus' 65,535 bytes a text
-CALL_S = 120.0
 _NO_COLLECTION = (100, 4)  # codes of servers, and of older ones
 
 
@@ -57,8 +52,8 @@ class MilvusStore:
         self._client = connect(self._place)
         self._closed = False
         self._unsettled: dict[str, int] = {}  # rows by collection
-        self._known: dict[str, _Live] = {}  # by collection, which never becomes another one
-        self._live: _Live | None = None
+        self._known: dict[str, Live] = {}  # by collection, which never becomes another one
+        self._live: Live | None = None
         try:
             with self._calls():
                 self._live = self._look()
@@ -79,7 +74,7 @@ class MilvusStore:
             if self._look():
                 raise Conflict(f"the collection {self.name} exists in {self._place.uri} already; open it, or delete it first")
             self._sweep()
-            made = self._make(facts)
+            made = make(self._client, self._place, self._alias, facts)
             self._client.create_alias(made.collection, self._alias)
             self._live = made
 
@@ -140,7 +135,7 @@ class MilvusStore:
             made.append(Candidates(cosines, bm25, {place: there[key] for place, key in chosen.items() if key in there}))
         return made
 
-    def _nearest(self, live: "_Live", vectors: Floats, k: int, where: str, fields: list[str]) -> list[list[tuple[dict[str, Any], float]]]:
+    def _nearest(self, live: Live, vectors: Floats, k: int, where: str, fields: list[str]) -> list[list[tuple[dict[str, Any], float]]]:
         params = {"metric_type": "IP", "params": {} if self._place.lite else {"ef": min(32_768, max(128, 2 * k))}}
         found = []
         step = max(1, min(64, MOST_HITS // k))
@@ -148,7 +143,7 @@ class MilvusStore:
             found += self._search(live, list(vectors[start : start + step]), "vector", k, where, fields, params)
         return found
 
-    def _of_words(self, live: "_Live", text: str, k: int, where: str, fields: list[str]) -> list[tuple[dict[str, Any], float]]:
+    def _of_words(self, live: Live, text: str, k: int, where: str, fields: list[str]) -> list[tuple[dict[str, Any], float]]:
         words = words_of(text)
         params = {"metric_type": "BM25", "params": {}}
         if not words:
@@ -157,7 +152,7 @@ class MilvusStore:
         return [(row, abs(score)) for row, score in found if score]  # Lite gives them a minus
 
     def _search(
-        self, live: "_Live", asked: list[Any], field: str, k: int, where: str, fields: list[str], params: dict[str, Any]
+        self, live: Live, asked: list[Any], field: str, k: int, where: str, fields: list[str], params: dict[str, Any]
     ) -> list[list[tuple[dict[str, Any], float]]]:
         with self._calls():
             answers = self._client.search(
@@ -173,7 +168,7 @@ class MilvusStore:
             )
         return [[(hit["entity"], float(hit["distance"])) for hit in answer] for answer in answers]
 
-    def _require_words(self, live: "_Live") -> None:
+    def _require_words(self, live: Live) -> None:
         if not live.words:
             raise InvalidInput(
                 f"{self.name} has no keywords: the Milvus server that it was made on is older than 2.5; search with mode='semantic' "
@@ -213,20 +208,20 @@ class MilvusStore:
     def _rows(self, ids: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
         return self._by_key(self._required(), [key_of(id_) for id_ in dict.fromkeys(ids)], fields)
 
-    def _by_key(self, side: "_Live", keys: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
+    def _by_key(self, side: Live, keys: Sequence[str], fields: list[str]) -> Iterator[dict[str, Any]]:
         for start in range(0, len(keys), SLICE):
             where = f"key in {json.dumps(list(keys[start : start + SLICE]))}"
             with self._calls():
                 rows = self._client.query(side.collection, filter=where, output_fields=fields, timeout=CALL_S, **self._seen())
             yield from rows
 
-    def _pages(self, side: "_Live", size: int, fields: list[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
+    def _pages(self, side: Live, size: int, fields: list[str], filter: Filter | None = None) -> Iterator[list[dict[str, Any]]]:
         after, total = "", self.size(side, filter)
         while rows := self._page(side, size, after, filter, fields, total):
             yield rows
             after = rows[-1]["key"]
 
-    def _page(self, side: "_Live", size: int, after: str, filter: Filter | None, fields: list[str], total: int) -> list[dict[str, Any]]:
+    def _page(self, side: Live, size: int, after: str, filter: Filter | None, fields: list[str], total: int) -> list[dict[str, Any]]:
         """The first `size` rows behind the key `after`, by key. total: about how many there are.
 
         Milvus Lite cuts a limited query before it sorts. Keys are digests and lie evenly, so ranges of keys take a limit's place.
@@ -288,62 +283,62 @@ class MilvusStore:
     def key(self, id: str) -> str:
         return key_of(id)
 
-    def digest_pages(self, side: "_Live") -> Iterator[list[Digests]]:
+    def digest_pages(self, side: Live) -> Iterator[list[Digests]]:
         for rows in self._pages(side, KEYS_PAGE, ["text_digest", "metadata_digest"]):
             yield [Digests(row["key"], row["text_digest"], row["metadata_digest"]) for row in rows]
 
-    def digests(self, side: "_Live", keys: Sequence[str]) -> dict[str, Digests]:
+    def digests(self, side: Live, keys: Sequence[str]) -> dict[str, Digests]:
         rows = self._by_key(side, keys, ["key", "text_digest", "metadata_digest"])
         return {row["key"]: Digests(row["key"], row["text_digest"], row["metadata_digest"]) for row in rows}
 
-    def records(self, side: "_Live", keys: Sequence[str]) -> list[Record]:
+    def records(self, side: Live, keys: Sequence[str]) -> list[Record]:
         return [record_of(row) for row in self._by_key(side, keys, ["id", "text", "metadata"])]
 
-    def write(self, side: "_Live", records: Sequence[Record], vectors: Floats) -> None:
+    def write(self, side: Live, records: Sequence[Record], vectors: Floats) -> None:
         self._upsert(side, self._made(side, records, vectors))
 
-    def rewrite(self, side: "_Live", records: Sequence[Record]) -> None:
+    def rewrite(self, side: Live, records: Sequence[Record]) -> None:
         """Those records that are there get new metadata and keep their text and vector."""
         by_id = {record.id: record for record in records}
         found = list(self._by_key(side, [key_of(id_) for id_ in by_id], ["id", "text", "vector"]))
         now = [Record(row["id"], row["text"], by_id[row["id"]].metadata) for row in found]
         self._upsert(side, self._made(side, now, np.array([row["vector"] for row in found], dtype=np.float32)))
 
-    def remove(self, side: "_Live", keys: Sequence[str]) -> None:
+    def remove(self, side: Live, keys: Sequence[str]) -> None:
         with self._calls():
             for start in range(0, len(keys), SLICE):
                 self._client.delete(side.collection, ids=list(keys[start : start + SLICE]), timeout=CALL_S)
         if keys and not self._place.lite:  # a server does not tell the time of a delete, for which later questions could wait: wait here
             list(self._by_key(side, keys[-1:], ["key"]))
 
-    def size(self, side: "_Live", filter: Filter | None = None) -> int:
+    def size(self, side: Live, filter: Filter | None = None) -> int:
         with self._calls():
             asked = {"filter": expression(filter, self._place.lite), "output_fields": ["count(*)"]}
             found = self._client.query(side.collection, **asked, timeout=CALL_S, **self._seen())
         return int(found[0]["count(*)"])
 
-    def promote(self, live: "_Live", following: "_Live") -> "MilvusStore":
+    def promote(self, live: Live, following: Live) -> "MilvusStore":
         with self._calls():
             self._client.alter_alias(following.collection, self._alias)
             self._client.drop_alias(self._alias + "_next")
-            self._erase(live.collection)
+            erase(self._client, live.collection)
         return MilvusStore(self.name, self._address, self._turns.path.parent)
 
-    def abandon(self, following: "_Live") -> None:
+    def abandon(self, following: Live) -> None:
         with self._calls():
             self._client.drop_alias(self._alias + "_next")
-            self._erase(following.collection)
+            erase(self._client, following.collection)
 
-    def _made(self, side: "_Live", records: Sequence[Record], vectors: Floats) -> list[dict[str, Any]]:
+    def _made(self, side: Live, records: Sequence[Record], vectors: Floats) -> list[dict[str, Any]]:
         return [row_of(record, vector, side.words, self._place.lite) for record, vector in zip(records, vectors, strict=True)]
 
-    def _upsert(self, side: "_Live", rows: Sequence[dict[str, Any]]) -> None:
+    def _upsert(self, side: Live, rows: Sequence[dict[str, Any]]) -> None:
         with self._calls():
             for start in range(0, len(rows), SLICE):
                 self._client.upsert(side.collection, list(rows[start : start + SLICE]), timeout=CALL_S)
         self._settle(side, len(rows))
 
-    def _settle(self, side: "_Live", rows: int) -> None:
+    def _settle(self, side: Live, rows: int) -> None:
         """Lite reads what it has not yet brought into its files ten times slower, and keeps it through a kill but not a power cut."""
         if self._place.lite:
             self._unsettled[side.collection] = self._unsettled.get(side.collection, 0) + rows
@@ -354,7 +349,7 @@ class MilvusStore:
 
     # Another model beside the live one
 
-    def successor(self, facts: Facts) -> "BesideSuccessor[_Live]":
+    def successor(self, facts: Facts) -> "BesideSuccessor[Live]":
         live = self._required()
         with self.writing(), self._calls():
             self.require_live(live)
@@ -364,11 +359,11 @@ class MilvusStore:
                 following = None
             if following is None:
                 self._sweep()
-                following = self._make(facts)
+                following = make(self._client, self._place, self._alias, facts)
                 self._client.create_alias(following.collection, self._alias + "_next")
         return BesideSuccessor(self, live, following)
 
-    def _next(self) -> "_Live | None":
+    def _next(self) -> Live | None:
         """The collection that a reindex is filling; one whose swap was interrupted after the alias had moved is the live one."""
         return self._look("_next")
 
@@ -415,12 +410,12 @@ class MilvusStore:
 
     # Collections of Milvus behind it
 
-    def _required(self) -> "_Live":
+    def _required(self) -> Live:
         if self.facts is None or self._live is None:
             raise NotFound(f"there is no collection {self.name} in {self._place.uri}; create it first, as `huiyi index` does")
         return self._live
 
-    def require_live(self, live: "_Live") -> None:
+    def require_live(self, live: Live) -> None:
         """Conflict when the alias has moved: what is written now would be lost with the old collection."""
         now = self._client.describe_collection(self._alias)["collection_name"] if self._client.has_collection(self._alias) else None
         if now != live.collection:
@@ -431,7 +426,7 @@ class MilvusStore:
             return Conflict(f"the collection {self.name} was reindexed since it was opened; open it again")
         return NotFound(f"the collection {self.name} was deleted since it was opened")
 
-    def _look(self, suffix: str = "") -> "_Live | None":
+    def _look(self, suffix: str = "") -> Live | None:
         if not self._client.has_collection(self._alias + suffix, timeout=CALL_S):
             return None
         described = self._client.describe_collection(self._alias + suffix, timeout=CALL_S)
@@ -440,89 +435,16 @@ class MilvusStore:
             self._client.drop_alias(self._alias + suffix)
             return None
         if collection not in self._known:
-            for each in (REGISTRY, collection):  # a Lite file that was just opened has nothing loaded
-                self._client.load_collection(each, timeout=CALL_S)
             words = any(field["name"] == "words" for field in described["fields"])
-            self._known[collection] = _Live(collection, self._read_facts(collection), words)
+            self._known[collection] = loaded(self._client, self._place, collection, words)
         return self._known[collection]
-
-    def _make(self, facts: Facts) -> "_Live":
-        from pymilvus import DataType, Function, FunctionType
-
-        words = self._place.lite or _version(self._client.get_server_version()) >= (2, 5)
-        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=self._place.lite)
-        for name, options in (FIELDS | (LITE_FIELDS if self._place.lite else SERVER_FIELDS)).items():
-            kind = DataType[options["type"]]
-            schema.add_field(name, kind, **{key: value for key, value in options.items() if key != "type"})
-        schema.add_field("tokens", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=MOST_TOKENS, max_length=20)
-        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=facts.dim)
-        index = self._client.prepare_index_params()
-        # Lite is for what one machine searches at once: exact. HNSW's figures are the local store's.
-        index.add_index("vector", metric_type="IP", **({"index_type": "FLAT"} if self._place.lite else _HNSW))
-        if words:
-            # The text as words and bigrams with blanks between them, which any tokenizer splits in the same way.
-            schema.add_field(
-                "words",
-                DataType.VARCHAR,
-                max_length=65_535,
-                enable_analyzer=True,
-                analyzer_params={"tokenizer": "standard" if self._place.lite else "whitespace"},
-            )
-            schema.add_field("keywords", DataType.SPARSE_FLOAT_VECTOR)
-            schema.add_function(Function("bm25", FunctionType.BM25, ["words"], ["keywords"]))
-            index.add_index("keywords", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
-        collection = f"{self._alias}_v{secrets.token_hex(6)}"
-        self._write_facts(collection, facts)
-        self._begin(collection, schema, index)
-        return _Live(collection, facts, words)
-
-    def _begin(self, collection: str, schema: Any, index: Any) -> None:
-        self._client.create_collection(collection, schema=schema, consistency_level="Strong", timeout=CALL_S)
-        self._client.create_index(collection, index, sync=False, timeout=CALL_S)  # waiting for the index of nothing takes half a second
-        self._client.load_collection(collection, timeout=CALL_S)
 
     def _sweep(self) -> None:
         """Erase what interrupted runs left: collections of this name that no alias leads to."""
         kept = {look.collection for look in (self._look(), self._look("_next")) if look}
         for collection in self._client.list_collections():
             if re.fullmatch(rf"{self._alias}_v[0-9a-f]{{12}}", collection) and collection not in kept:
-                self._erase(collection)
-
-    def _erase(self, collection: str) -> None:
-        self._client.drop_collection(collection)
-        self._client.delete(REGISTRY, filter=f'collection == "{collection}"', timeout=CALL_S)
-
-    def _write_facts(self, collection: str, facts: Facts) -> None:
-        from pymilvus import DataType
-
-        if not self._client.has_collection(REGISTRY):
-            schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-            schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=512)
-            schema.add_field("collection", DataType.VARCHAR, max_length=512)
-            schema.add_field("part", DataType.INT64)
-            schema.add_field("facts", DataType.VARCHAR, max_length=65_535)
-            schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)  # Milvus takes no collection without vectors
-            index = self._client.prepare_index_params()
-            index.add_index("unused", index_type="FLAT", metric_type="IP")
-            self._begin(REGISTRY, schema, index)
-        text = _facts_json(facts)
-        parts = [text[start : start + FACTS_PART] for start in range(0, len(text), FACTS_PART)]
-        self._client.upsert(
-            REGISTRY,
-            [
-                {"key": f"{collection}/{number}", "collection": collection, "part": number, "facts": part, "unused": [1.0, 0.0]}
-                for number, part in enumerate(parts)
-            ],
-            timeout=CALL_S,
-        )
-
-    def _read_facts(self, collection: str) -> Facts:
-        rows = self._client.query(REGISTRY, filter=f'collection == "{collection}"', output_fields=["part", "facts"], timeout=CALL_S)
-        if not rows:
-            raise HuiyiError(
-                f"{self._place.uri} has the collection {collection} but not what huiyi knew of it; restore {REGISTRY} from a backup"
-            )
-        return _facts_of("".join(row["facts"] for row in sorted(rows, key=lambda row: row["part"])))
+                erase(self._client, collection)
 
     @contextmanager
     def _calls(self) -> Iterator[None]:
@@ -545,15 +467,6 @@ class MilvusStore:
         return HuiyiError(f"Milvus at {self._place.uri} refused: {text[:500]}")
 
 
-@dataclass(frozen=True)
-class _Live:
-    """A collection of Milvus, and whether it has keywords."""
-
-    collection: str
-    facts: Facts
-    words: bool
-
-
 def _require_hits(k: int) -> None:
     if not 1 <= k <= MOST_HITS:
         raise InvalidInput(f"k is between 1 and {MOST_HITS:,}, not {k}")
@@ -564,27 +477,7 @@ def _hit(row: dict[str, Any], score: float) -> Hit:
     return Hit(record.id, score, record.text, record.metadata)
 
 
-_HNSW = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}
-
-
 def _alias_of(name: str) -> str:
     """A name of letters, digits and `_`, another one for every name; Milvus takes 255 characters."""
     coded = re.sub(r"[^A-Za-z0-9]", lambda found: "__" if found[0] == "_" else f"_{ord(found[0]):x}_", name)
     return f"huiyi_{coded}" if len(coded) <= 200 else f"huiyi__x_{digest(name)}"
-
-
-def _version(text: str) -> tuple[int, ...]:
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def _facts_json(facts: Facts) -> str:
-    probes = base64.b64encode(np.ascontiguousarray(facts.probes, "<f4").tobytes()).decode()
-    fields = {"model": facts.model, "space": facts.space, "precision": facts.precision, "dim": facts.dim, "instruction": facts.instruction}
-    return json.dumps({**fields, "probes": probes})
-
-
-def _facts_of(text: str) -> Facts:
-    fields = json.loads(text)
-    probes = np.frombuffer(base64.b64decode(fields["probes"]), "<f4").reshape(-1, fields["dim"]).astype(np.float32)
-    return Facts(**{**fields, "probes": probes})
