@@ -39,7 +39,8 @@ def export(folder: Path, shape: Shape, weights: dict[str, torch.Tensor], tokeniz
         ],
     )
     (folder / "1_Pooling").mkdir(exist_ok=True)
-    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": shape.hidden_size, "pooling_mode_lasttoken": True})
+    switches = {"pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": True}  # before its version 5 the mean is on until it is off
+    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": shape.hidden_size, **switches})
     write(folder / "sentence_bert_config.json", {"max_seq_length": LONGEST, "do_lower_case": False})
     prompts = {"query": "", "document": ""}
     write(

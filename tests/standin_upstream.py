@@ -25,13 +25,15 @@ class StandIn:
     form: base64, or float whatever was asked for; "refused" for a server that knows no encoding_format. endings: end-of-text tokens that
     texts get. pooling: last or mean. order: index of vectors right, "unnumbered" or "misnumbered" ones in reverse, "all zero".
     missing: vectors too few in a list. nulls: texts with this word get null, NaN or zeros. busy: requests answered with 429 first.
-    failing: texts with this word are answered with 500. hanging: set it to keep every answer back. key: asked for.
+    failing: texts with this word are answered with 500. hanging: set it to keep every answer back. key: asked for. root: of its addresses.
+    reads: tokens of a text; the rest is left out without a word. n_ctx: the room that llama.cpp states.
     """
 
     encoder: LocalEncoder
     name: str = "starter"
     info: dict[str, Any] | None = None
     max_model_len: int | None = None
+    n_ctx: int | None = None
     form: str = "base64"
     takes_ids: bool = True
     endings: int = 1
@@ -45,6 +47,8 @@ class StandIn:
     whole_failure: bool = False
     hanging: threading.Event = field(default_factory=threading.Event)
     key: str | None = None
+    root: str = "/v1"
+    reads: int | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -67,16 +71,17 @@ class StandIn:
             return 500, {"error": "the kernel failed"}
         if any(isinstance(each, str) and "endless" in each for each in inputs):
             return 500, {"error": {"code": 500, "message": "input is too large to process. increase the physical batch size"}}
-        rows = []
+        rows, tokens = [], 0
         for each in inputs:
             if isinstance(each, list) and not self.takes_ids:
                 return 422, {"error": "invalid input type", "error_type": "Validation"}
-            ids = np.array(each, np.int32) if isinstance(each, list) else self._ids(each)
+            ids = (np.array(each, np.int32) if isinstance(each, list) else self._ids(each))[: self.reads]
+            tokens += len(ids)
             rows.append(None if isinstance(each, str) and "nothing" in each else self._vector(ids))
         items = [{"object": "embedding", "index": i, "embedding": self._written(row, body)} for i, row in enumerate(rows)]
         if len(items) > 1:
             items = self._disordered(items)[: len(items) - self.missing]
-        return 200, {"object": "list", "data": items, "model": self.name, "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+        return 200, {"object": "list", "data": items, "model": self.name, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
     def _ids(self, text: str) -> np.ndarray:
         tokenizer = self.encoder.tokenizer
@@ -118,8 +123,10 @@ def running(standin: StandIn, port: int = 0) -> Iterator[StandIn]:
         def do_GET(self) -> None:
             if self.path == "/info" and standin.info is not None:
                 self._send(200, standin.info)
-            elif self.path == "/v1/models" and standin.info is None:
-                card = {"id": standin.name, "object": "model"} | ({"max_model_len": standin.max_model_len} if standin.max_model_len else {})
+            elif self.path == f"{standin.root}/models" and standin.info is None:
+                card: dict[str, Any] = {"id": standin.name, "object": "model"}
+                card |= {"max_model_len": standin.max_model_len} if standin.max_model_len else {}
+                card |= {"meta": {"n_ctx": standin.n_ctx, "n_ctx_train": 40_960}} if standin.n_ctx else {}
                 self._send(200, {"object": "list", "data": [card]})
             elif self.path == "/health":
                 self._send(200, {})
@@ -128,6 +135,9 @@ def running(standin: StandIn, port: int = 0) -> Iterator[StandIn]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path != f"{standin.root}/embeddings":
+                self._send(404, {"detail": "Not Found"})
+                return
             while standin.hanging.is_set():
                 time.sleep(0.01)
             if standin.key and self.headers.get("Authorization") != f"Bearer {standin.key}":

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 import os
 import signal
 import subprocess
@@ -226,6 +227,12 @@ def test_the_network_in_training_is_the_one_that_is_served(network, tmp_path) ->
         np.testing.assert_allclose(model.encode(TEXTS), trained, atol=1e-4)
     theirs = SentenceTransformer(str(tmp_path), device="cpu", model_kwargs={"dtype": torch.float32})
     np.testing.assert_allclose(theirs.encode(TEXTS), trained, atol=1e-4)
+
+
+def test_every_version_of_sentence_transformers_takes_the_last_token_alone() -> None:
+    pooling = json.loads((FOLDER / "1_Pooling" / "config.json").read_text("utf-8"))
+    assert pooling["pooling_mode_lasttoken"]
+    assert pooling["pooling_mode_mean_tokens"] is False  # which is on where nothing is said, in versions 2 to 4
 
 
 def test_its_tokens_are_short_in_chinese_and_nothing_is_unknown() -> None:

@@ -8,29 +8,31 @@ import pytest
 
 from fakes import ids, in_thread, until
 from huiyi.engines.remote import RemoteEngine, stated_limit
-from huiyi.engines.upstream import Fault, Refused, Unreachable
+from huiyi.engines.upstream import Answer, Fault, Refused, Unreachable
 from huiyi.errors import InvalidInput, ModelFailed, TooLong, Unavailable
 
 DIM = 4
 
 
 class FakeUpstream:
-    """rows: of an id list, (id, n, 1, 1). fails: raised as long as it gives something. gate: closed while it is cleared."""
+    """rows: of an id list, (id, n, 1, 1). reads: tokens of a text. fails: raised if it gives something. gate: closed while cleared."""
 
     def __init__(self, name: str) -> None:
         self.url, self.model = name, "m"
         self.takes_ids, self.ending, self.max_inputs = True, "", None
+        self.uncounted, self.max_tokens, self.reads = 0, None, 1_000
         self.fails: Callable[[list[list[int]]], Fault | None] = lambda inputs: None
         self.gate = threading.Event()
         self.gate.set()
         self.asked: list[int] = []
 
-    def embed(self, inputs: list[list[int]], timeout_s: float | None = None) -> np.ndarray:
+    def embed(self, inputs: list[list[int]], timeout_s: float | None = None) -> Answer:
         self.asked.append(len(inputs))
         self.gate.wait()
         if fault := self.fails(inputs):
             raise fault
-        return np.array([[row[0], len(row), 1, 1] for row in inputs], np.float32)
+        rows = [row[: self.reads] for row in inputs]
+        return Answer(np.array([[row[0], len(row), 1, 1] for row in rows], np.float32), sum(map(len, rows)))
 
     def close(self) -> None:
         pass
@@ -132,7 +134,13 @@ def test_no_server_gets_more_requests_than_it_may() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "error"), [("text exceeds the maximum context", TooLong), ("not allowed", InvalidInput)], ids=["too long", "refused"]
+    ("reason", "error"),
+    [
+        ("text exceeds the maximum context", TooLong),
+        ("String should have at most 122880 characters", TooLong),
+        ("not allowed", InvalidInput),
+    ],
+    ids=["too long", "too long for infinity", "refused"],
 )
 def test_a_refused_text_says_why_and_the_others_are_answered(reason: str, error: type[Exception]) -> None:
     only = FakeUpstream("gpu1")
@@ -144,6 +152,27 @@ def test_a_refused_text_says_why_and_the_others_are_answered(reason: str, error:
     with pytest.raises(error, match=f"gpu1 refused it: {reason}"):
         one.forward([ids(13)])
     assert only.max_inputs is None
+
+
+def test_a_text_that_is_cut_in_silence_is_too_long_and_the_others_are_answered() -> None:
+    only = FakeUpstream("gpu1")
+    only.reads = 8
+    one = engine(only)
+    texts = [ids(*[number] * length) for number, length in ((1, 8), (2, 3), (3, 9), (4, 1))]
+    assert np.isnan(one.forward(texts)).any(axis=1).tolist() == [False, False, True, False]
+    for _ in range(2):
+        with pytest.raises(TooLong, match=r"has 9 tokens, and gpu1 reads 8 of them .* --max-tokens 8"):
+            one.forward(texts[2:3])
+    before = len(only.asked)
+    assert np.isnan(one.forward(texts)).any(axis=1).tolist() == [False, False, True, False]
+    assert sum(only.asked[before:]) == 3  # what is known to be cut is not sent again
+    assert only.max_inputs is None
+
+
+def test_a_server_that_counts_otherwise_is_believed() -> None:
+    only = FakeUpstream("gpu1")
+    only.reads, only.uncounted = 2, None
+    assert engine(only).forward([ids(1, 2, 3)])[0, 1] == 2
 
 
 def test_a_text_that_servers_fail_on_fails() -> None:
@@ -172,6 +201,7 @@ def test_a_limit_that_nobody_stated_is_found() -> None:
     [
         ("batch size 64 > maximum allowed batch size 32", 32),
         ("Value error, batch size is invalid, it should not be larger than 10.: input.contents", 10),
+        ("List should have at most 32 items after validation, not 64", 32),
         ("input 3 has 9000 tokens and this model takes 8192", 0),
         ("too long", 0),
     ],

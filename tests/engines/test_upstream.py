@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huiyi.engines.upstream import Garbled, base_of, rows_of
+from huiyi.engines.upstream import Garbled, answer_of, base_of
 from huiyi.errors import InvalidInput
 
 floats = st.floats(-1e6, 1e6, width=32)
@@ -26,12 +26,12 @@ def test_rows_come_by_their_index_however_they_are_written_and_ordered(rows: lis
 
     items = [{"index": i, "embedding": written(row)} for i, row in enumerate(rows)]
     chance.shuffle(items)
-    np.testing.assert_array_equal(rows_of(answer(*items), len(rows)), np.array(rows, np.float32))
+    np.testing.assert_array_equal(answer_of(answer(*items), len(rows)).rows, np.array(rows, np.float32))
 
 
 @pytest.mark.parametrize("nothing", [None, [None, None], [float("nan")] * 2])
 def test_a_row_without_numbers_is_nan_and_the_others_are_there(nothing: object) -> None:
-    rows = rows_of(answer({"index": 1, "embedding": nothing}, {"index": 0, "embedding": [1, 2]}), 2)
+    rows = answer_of(answer({"index": 1, "embedding": nothing}, {"index": 0, "embedding": [1, 2]}), 2).rows
     assert rows[0].tolist() == [1, 2]
     assert np.isnan(rows[1]).all()
 
@@ -54,7 +54,7 @@ def test_a_row_without_numbers_is_nan_and_the_others_are_there(nothing: object) 
 )
 def test_what_cannot_be_the_answer_is_not_taken_for_it(sent: bytes, reason: str) -> None:
     with pytest.raises(Garbled, match=reason):
-        rows_of(sent, 2)
+        answer_of(sent, 2)
 
 
 def test_addresses_as_people_write_them() -> None:

@@ -98,6 +98,7 @@ DEFECTS = {
     "every answer is number 0": {"order": "all zero"},
     "a vector too few": {"missing": 1},
     "busy at first": {"busy": 2},
+    "nothing below /v1, as infinity": {"root": ""},
 }
 
 
@@ -133,8 +134,9 @@ def test_what_tei_says_of_itself_is_heeded(upstream, connected, starter) -> None
     assert max(len(request["input"]) for request in standin.requests[-5:]) <= 4
 
 
-def test_the_longest_text_is_one_token_below_what_vllm_states(upstream, connected) -> None:
-    assert connected(upstream(max_model_len=100)).max_seq_length == 99
+@pytest.mark.parametrize("stated", ["max_model_len", "n_ctx"], ids=["vllm", "llama.cpp"])
+def test_the_longest_text_is_one_token_below_the_room_that_a_server_states(stated, upstream, connected) -> None:
+    assert connected(upstream(**{stated: 100})).max_seq_length == 99
 
 
 @pytest.mark.parametrize("bad", ["null", "nulls", "nan", "zeros"])
@@ -156,6 +158,14 @@ def test_a_text_that_is_too_long_for_the_server_says_so(upstream, connected) -> 
     model = connected(upstream(takes_ids=False))
     with pytest.raises(TooLong, match="physical batch size"):
         model.encoder.embed(["an endless text"])
+
+
+@pytest.mark.parametrize("takes_ids", [True, False], ids=["token ids", "texts"])
+def test_a_text_that_a_server_cuts_in_silence_is_too_long(takes_ids, upstream, connected) -> None:
+    model = connected(upstream(reads=40, takes_ids=takes_ids))
+    with pytest.raises(TooLong, match=r"reads 40 of them and leaves the rest out.*--max-tokens 40"):
+        model.encoder.embed(["one", "word " * 60, "two"])
+    assert model.encode(["one", "two"]).shape == (2, model.encoder.dim)
 
 
 def test_wrong_pooling_is_refused_with_the_reason(upstream, connected) -> None:

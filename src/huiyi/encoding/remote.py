@@ -15,7 +15,7 @@ from huiyi.encoding.encoder import LocalEncoder, Side, TextTokenizer
 from huiyi.encoding.probes import FEW
 from huiyi.encoding.scheduler import Scheduler
 from huiyi.engines.remote import RemoteEngine, UpstreamStats
-from huiyi.engines.upstream import Garbled, Refused, Unreachable, Upstream
+from huiyi.engines.upstream import Answer, Garbled, Refused, Unreachable, Upstream
 from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids, Kind
 
@@ -28,6 +28,7 @@ MAX_QUEUE_TOKENS = 262_144
 PROBE_S = 15.0
 BUSY_ATTEMPTS = 4
 TOLD_APART = (0, 5)  # two of the probe texts that are far from each other
+AROUND = 2  # special tokens of a text that servers may leave out of their counts, or add
 FORMS = (
     "what it makes of texts is right, of token ids not",
     "it is asked with token ids, since it puts no end-of-text token after texts, or two",
@@ -111,6 +112,7 @@ class Examiner:
     def __call__(self, upstream: Upstream) -> None:
         """Finds out what the server takes and sets it there. Raises Fault, with the reason, for one whose vectors are not those due."""
         self._examine(upstream)
+        self._count(upstream)
         if not upstream.takes_ids:
             self.tokenizer.recalls = True
 
@@ -172,6 +174,19 @@ class Examiner:
             self.say(f"{upstream.url}: {FORMS[1]}")
         self.reference = as_texts if as_ids is None else as_ids
 
+    def _count(self, upstream: Upstream) -> None:
+        """Whether the tokens that it says it read are those sent, but for some that stand around every text: then a text it cut shows."""
+        upstream.uncounted = None
+        if self.tokenizer.eos_id is None:
+            return
+        texts = [FEW[i] for i in TOLD_APART]
+        rows = [row.tolist() for row in self.tokenizer.encode(texts, prompt="")]
+        sent = rows if upstream.takes_ids else [text + upstream.ending for text in texts]
+        read = [_patient(upstream, [each]).tokens for each in sent]
+        less = {len(row) - tokens for row, tokens in zip(rows, read, strict=True) if tokens is not None}
+        if None not in read and len(less) == 1 and abs(of_each := less.pop()) <= AROUND:
+            upstream.uncounted = of_each
+
     def _settle(self, upstream: Upstream, vectors: Floats) -> None:
         if self.reference is None:
             self.reference = vectors
@@ -202,13 +217,13 @@ class Examiner:
     def _embed(self, upstream: Upstream, inputs: Any) -> Floats:
         """Unit rows. One by one where the list itself is what the server cannot do."""
         try:
-            rows = _patient(upstream, inputs) if upstream.max_inputs != 1 or len(inputs) == 1 else None
+            rows = _patient(upstream, inputs).rows if upstream.max_inputs != 1 or len(inputs) == 1 else None
         except (Garbled, Refused):
             if len(inputs) == 1:
                 raise
             rows = None
         if rows is None:
-            rows = np.concatenate([_patient(upstream, [each]) for each in inputs])
+            rows = np.concatenate([_patient(upstream, [each]).rows for each in inputs])
             if upstream.max_inputs is None:
                 upstream.max_inputs = 1
                 self.say(f"{upstream.url}: its answers to lists cannot be used; it is asked for one text at a time")
@@ -219,7 +234,7 @@ class Examiner:
         return unit
 
 
-def _patient(upstream: Upstream, inputs: Any) -> Floats:
+def _patient(upstream: Upstream, inputs: Any) -> Answer:
     """Asks again where a server is only busy."""
     for _ in range(BUSY_ATTEMPTS):
         try:

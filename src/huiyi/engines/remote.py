@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from huiyi.engines.upstream import Fault, Garbled, Refused, Unreachable, Upstream
+from huiyi.engines.upstream import Cut, Fault, Garbled, Refused, Unreachable, Upstream
 from huiyi.errors import InvalidInput, ModelFailed, TooLong, Unavailable
 from huiyi.types import Floats, Ids
 
@@ -24,6 +24,7 @@ FAILURES = 5  # one after the other open the circuit; a refused connection opens
 ATTEMPTS = 2  # at the same inputs, when servers answer and the answers are of no use
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
 RETRY_S = 0.05
+ROUGHLY = 4  # tokens fewer that a server may make of a text that it did not cut: some take off the blanks around it
 log = logging.getLogger("huiyi.upstreams")
 
 Wire = Callable[[Upstream, Ids], str | list[int]]
@@ -146,7 +147,7 @@ class RemoteEngine:
                 return np.concatenate([self._rows(part[i : i + most], False) for i in range(0, len(part), most)])
             answered = False
             try:
-                rows = lane.upstream.embed([self._wire(lane.upstream, ids) for ids in part])  # type: ignore[arg-type]  # all alike
+                rows = self._asked(lane.upstream, part)
                 if rows.shape[1] != self.dim:
                     raise Garbled(f"answered vectors of {rows.shape[1]} numbers, not of {self.dim}")
                 answered = bool(np.isfinite(rows).all())
@@ -164,13 +165,27 @@ class RemoteEngine:
                     continue
             useless += 1
             if isinstance(fault, Refused) and len(part) > 1:
-                return self._halved(part, lane, fault)
+                return self._halved(part, lane, None if isinstance(fault, Cut) else fault)
             if isinstance(fault, Refused) or useless >= ATTEMPTS:
                 if len(part) > 1:
                     return self._halved(part, lane, None)
                 if alone:
                     raise _error_of(fault, lane, tokens)
                 return np.full((1, self.dim), np.nan, np.float32)
+
+    def _asked(self, upstream: Upstream, part: list[Ids]) -> Floats:
+        """Rows from one server. Raises Fault; Cut where it read less than there is, or would."""
+        if upstream.max_tokens is not None and max(map(len, part)) > upstream.max_tokens:
+            raise Cut(upstream.max_tokens)
+        answer = upstream.embed([self._wire(upstream, ids) for ids in part])  # type: ignore[arg-type]  # all alike
+        if upstream.uncounted is not None and answer.tokens is not None:
+            read = answer.tokens + upstream.uncounted * len(part)
+            alone = len(part) == 1
+            if read < sum(map(len, part)) - ROUGHLY * (alone and not upstream.takes_ids):
+                if alone:
+                    upstream.max_tokens = read
+                raise Cut(read)
+        return answer.rows
 
     def _halved(self, part: list[Ids], lane: Lane, refusal: Refused | None) -> Floats:
         """refusal: where both halves are taken then, it was their number that the server refused."""
@@ -280,8 +295,10 @@ def stated_limit(reason: str, inputs: int) -> int:
 
 def _error_of(fault: Fault, lane: Lane, tokens: int) -> Exception:
     """Of one text that no server could be made to answer."""
+    if isinstance(fault, Cut):
+        return TooLong(f"a text has {tokens:,} tokens, and {lane.upstream.url} {fault}")
     said = f"{lane.upstream.url} {'refused it: ' if isinstance(fault, Refused) else ''}{fault}"
     if isinstance(fault, Refused):
-        long = re.search(r"too (large|long)|maximum|exceed|context|physical batch", str(fault), re.IGNORECASE)
+        long = re.search(r"too (large|long)|maximum|at most|exceed|context|physical batch", str(fault), re.IGNORECASE)
         return TooLong(f"a text has {tokens} tokens, and {said}") if long else InvalidInput(f"a text cannot be embedded: {said}")
     return ModelFailed(f"{said}, for this text of {tokens} tokens; other texts are not affected")

@@ -45,6 +45,16 @@ class Refused(Fault):
     """It does not want this request: too many inputs, too long a text, a field it does not know."""
 
 
+class Cut(Refused):
+    """It read the first tokens of a text and left the rest out, without a word."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(
+            f"reads {tokens:,} of them and leaves the rest out: start it with more room (n_batch and n_ctx of llama.cpp), or huiyi with "
+            f"--max-tokens {tokens}"
+        )
+
+
 class Garbled(Fault):
     """It answered, and the answer cannot be what was asked for."""
 
@@ -58,11 +68,21 @@ class About:
     max_inputs: int | None = None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """rows: float32 [n, dim], not normalised. tokens: that the server says it read, of all inputs together."""
+
+    rows: Floats
+    tokens: int | None
+
+
 class Upstream:
     """One server. Safe to call from many threads, which share its kept-alive connections.
 
     model: the name it is asked for. key: sent as a bearer token. timeout_s: for a whole answer. What it turns out to want is remembered:
-    max_inputs (of a request), takes_ids (token ids in the place of texts), ending (put after every text), base64.
+    max_inputs (of a request), takes_ids (token ids in the place of texts), ending (put after every text), base64; uncounted: tokens of
+    each text that are not in the number it says it read, None where that number is of something else; max_tokens: of a text, beyond
+    which it was seen to cut.
     """
 
     def __init__(self, url: str, model: str = "", *, key: str | None = None, timeout_s: float = 60.0) -> None:
@@ -71,6 +91,8 @@ class Upstream:
         self.model = model
         self.max_inputs: int | None = None
         self.takes_ids, self.ending, self.base64 = False, "", True
+        self.uncounted: int | None = None
+        self.max_tokens: int | None = None
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
@@ -79,15 +101,14 @@ class Upstream:
         )
 
     def about(self) -> About:
-        """From /v1/models, else from TEI's /info; nothing where a server has neither. Raises Unreachable."""
-        found = self._look(f"{self.base}/models")
-        listed = found.get("data") if isinstance(found, dict) else None
-        cards = [card for card in listed or [] if isinstance(card, dict) and isinstance(card.get("id"), str)]
-        cards = [card for card in cards if card.get("task", "embedding") == "embedding"]
+        """From /v1/models, or /models where nothing lies below /v1 (infinity), else from TEI's /info; nothing where a server has none of
+        them. Raises Unreachable."""
+        cards = self._cards(self.base)
+        if not cards and self.base == f"{self.url}/v1" and (cards := self._cards(self.url)):
+            self.base = self.url
         if cards:
             mine = [card for card in cards if self.model in (card["id"], card.get("root"), *(card.get("aliases") or ()))] or cards
-            longest = [card.get("max_tokens") or (card["max_model_len"] - 1 if card.get("max_model_len") else None) for card in mine]
-            return About(tuple(card["id"] for card in cards), min((n for n in longest if isinstance(n, int)), default=None))
+            return About(tuple(card["id"] for card in cards), min(filter(None, map(_longest, mine)), default=None))
         info = self._look(f"{self.url}/info")
         if not isinstance(info, dict) or not isinstance(info.get("model_id"), str):
             return About()
@@ -95,19 +116,26 @@ class Upstream:
         most = info.get("max_client_batch_size")
         return About((info["model_id"],), min(lengths, default=None), most if isinstance(most, int) else None)
 
-    def embed(self, inputs: Inputs, timeout_s: float | None = None) -> Floats:
-        """float32 [n, dim], not normalised. Raises Unreachable, Refused, Garbled."""
+    def embed(self, inputs: Inputs, timeout_s: float | None = None) -> Answer:
+        """Raises Unreachable, Refused, Garbled."""
         body: dict[str, Any] = {"model": self.model, "input": inputs, "encoding_format": "base64" if self.base64 else "float"}
         try:
-            return rows_of(self._post(body, timeout_s), len(inputs))
+            return answer_of(self._post(body, timeout_s), len(inputs))
         except Refused as error:
             if not self.base64 or not re.search(r"encoding.?format|base64", str(error), re.IGNORECASE):
                 raise
             self.base64 = False
-            return rows_of(self._post({**body, "encoding_format": "float"}, timeout_s), len(inputs))
+            return answer_of(self._post({**body, "encoding_format": "float"}, timeout_s), len(inputs))
 
     def close(self) -> None:
         self._client.close()
+
+    def _cards(self, base: str) -> list[dict[str, Any]]:
+        """Of the models listed there that embed."""
+        found = self._look(f"{base}/models")
+        listed = found.get("data") if isinstance(found, dict) else None
+        cards = [card for card in listed or [] if isinstance(card, dict) and isinstance(card.get("id"), str)]
+        return [card for card in cards if card.get("task", "embedding") == "embedding"]
 
     def _look(self, url: str) -> Any:
         try:
@@ -144,16 +172,31 @@ def base_of(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
 
 
-def rows_of(answer: bytes, n: int) -> Floats:
-    """The vectors of an answer to n inputs, by their `index`. Raises Garbled when they cannot be told apart."""
+def answer_of(content: bytes, n: int) -> Answer:
+    """What the body of an answer to n inputs says. Raises Garbled when its vectors cannot be told apart."""
     try:
-        body = orjson.loads(answer)
+        body = orjson.loads(content)
     except ValueError:
         try:
-            body = json.loads(answer)  # takes NaN, which is no JSON
+            body = json.loads(content)  # takes NaN, which is no JSON
         except ValueError as error:
             raise Garbled("answered with something that is not JSON") from error
-    data = body.get("data") if isinstance(body, dict) else None
+    body = body if isinstance(body, dict) else {}
+    usage = body.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return Answer(_rows(body.get("data"), n), tokens if type(tokens) is int else None)
+
+
+def _longest(card: dict[str, Any]) -> int:
+    """Tokens of a text that a listed model takes: huiyi says so; vLLM and llama.cpp have one less than the room they state. 0: not said."""
+    meta = card.get("meta")
+    room = card.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)
+    most = card.get("max_tokens") or (room - 1 if isinstance(room, int) and room else 0)
+    return most if isinstance(most, int) else 0
+
+
+def _rows(data: Any, n: int) -> Floats:
+    """The vectors of a list, by their `index`."""
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise Garbled("answered without a list of vectors")
     if len(data) != n:

@@ -189,16 +189,15 @@ def introduced(server: Upstream) -> About:
             told = f"serves several models ({', '.join(about.models)})" if about.models else "does not say which models it serves"
             raise InvalidInput(f"{server.url} {told}; name one with --upstream-model")
         server.model = about.models[0]
-    server.max_inputs = about.max_inputs
+    server.max_inputs = about.max_inputs or server.max_inputs
     return about
 
 
 def _admit(examiner: Examiner, server: Upstream) -> None:
-    if not server.model:
-        try:
-            introduced(server)
-        except InvalidInput as error:
-            raise Unreachable(str(error)) from error
+    try:
+        introduced(server)
+    except InvalidInput as error:
+        raise Unreachable(str(error)) from error
     examiner(server)
 
 
