@@ -8,8 +8,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# A machine may be ten times slower than this one, and every run tries the same examples.
+settings.register_profile(
+    "huiyi", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("huiyi")
 
 
 def shared_data(path: str) -> Path:

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import huiyi
@@ -164,7 +164,7 @@ BEYOND_WORDS = [*"\"'*^():-+;%_\\\0", "OR", "AND", "NOT", "NEAR", "NEAR/2", "tex
 ASKED = st.lists(st.sampled_from([*BEYOND_WORDS, "parcel", "invoice", "包裹", "哪", "the", "😀"]), max_size=8)
 
 
-@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(ASKED.map("".join) | ASKED.map(" ".join) | st.text(max_size=30))
 def test_no_query_is_more_than_its_words(faq, query) -> None:
     """Whatever full text searches have operators for: a record is found by words where it has one of them, and else not."""

@@ -80,7 +80,7 @@ def test_a_hole_in_a_column_is_named_by_its_row(local: Model) -> None:
             local.encode([*["fine"] * 600, float("nan")], show_progress_bar=bar)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), max_size=8))
 def test_a_list_is_its_texts_one_by_one_in_order(texts: list[str]) -> None:
     model = Model(FakeEncoder(), "fake")
@@ -288,7 +288,7 @@ def their_vectors(theirs):
     return theirs.encode(TEXTS)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(order=st.lists(st.sampled_from(range(len(TEXTS))), min_size=1, max_size=12))
 def test_in_any_company_a_text_has_the_vector_that_sentence_transformers_gives(real: Model, their_vectors, order: list[int]) -> None:
     with warnings.catch_warnings():

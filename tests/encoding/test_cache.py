@@ -63,7 +63,7 @@ def outcome(encoder, request):
         return error
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(REQUEST, max_size=8), st.sets(st.integers(0, 7)))
 def test_any_sequence_of_requests_is_answered_as_without_a_cache(requests, reopened):
     without = plain(FakeEngine(raise_on=[ord("!")]), max_tokens=20)
@@ -375,7 +375,7 @@ def damaged(kind: str, content: bytearray, at: int) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(["flipped", "zeros", "short", "other"]), st.floats(0, 1, exclude_max=True), st.booleans())
 def test_whatever_is_damaged_no_answer_is_wrong(kind, where, while_open):
     without = plain(FakeEngine(dim=64)).embed(TEXTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
@@ -34,7 +34,7 @@ def classifier(base, trained):
         yield model.encoder
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.sampled_from(TEXTS), st.sampled_from(TEXTS)), min_size=1, max_size=12))
 def test_logits_are_torchs_for_any_mix_of_pairs(classifier, trained, pairs):
     first, second = map(list, zip(*pairs, strict=True))

@@ -32,7 +32,7 @@ def expected(engine: FakeEngine, text: str, width: int | None = None) -> Floats:
 # what comes back
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=60), max_size=60), st.integers(1, 8), st.integers(1, 20), st.sampled_from(["document", "query"]))
 def test_rows_are_the_texts_own_in_input_order_of_unit_length(texts, width, slice_texts, kind):
     encoder, engine = made(max_batch_tokens=100)

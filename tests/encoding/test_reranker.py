@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
@@ -35,7 +35,7 @@ def reranker(folder):
     made.close()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 @given(st.sampled_from(TEXTS), st.lists(st.sampled_from(TEXTS), min_size=1, max_size=8))
 def test_scores_are_those_of_transformers_for_any_query_and_texts(reranker, reference, query, texts):
     np.testing.assert_allclose(reranker.relevance(query, texts), reference.scores(query, texts), atol=2e-3)

@@ -69,7 +69,7 @@ texts_of_callers = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts_of_callers, st.integers(1, 4), st.integers(1, 120), st.integers(0, 80))
 def test_every_text_gets_exactly_one_answer_and_it_is_its_own(texts, callers, max_batch_tokens, max_padding_tokens):
     engine = FakeEngine(long_tokens=50, step_tokens=20, raise_on=[RAISE], nan_on=[NAN], zero_on=[ZERO])
@@ -131,7 +131,7 @@ def test_answers_do_not_share_the_engines_buffer():
 # adapters
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.one_of(st.integers(1, 30), st.integers(60, 130)), st.sampled_from([None, "a", "b", "c"])), min_size=1, max_size=40
@@ -567,7 +567,7 @@ def crowding(scheduler: Scheduler, stop: threading.Event) -> int:
     return refused
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 80), max_size=60), st.integers(1, 100), st.data())
 def test_when_one_text_fails_the_rest_of_its_request_is_not_computed(lengths, max_batch_tokens, data):
     engine = FakeEngine(long_tokens=50, raise_on=[RAISE])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import minilm_folder, shared_data
@@ -92,13 +92,13 @@ def test_ids_are_those_of_transformers(name: str, text: str, folders: dict[str, 
     assert_same_ids(folders[name], text)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(text=TEXTS, name=st.sampled_from(sorted(BUILDERS)))
 def test_ids_of_any_text_are_those_of_transformers(text: str, name: str, folders: dict[str, Path]) -> None:
     assert_same_ids(folders[name], text)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(text=TEXTS | st.sampled_from(ODD_TEXTS))
 def test_ids_of_real_minilm_are_those_of_transformers(text: str) -> None:
     """Its tokenizer.json pads every text to 128 tokens and cuts it there: neither must happen."""
@@ -106,7 +106,7 @@ def test_ids_of_real_minilm_are_those_of_transformers(text: str) -> None:
     assert_same_ids(minilm_folder(), text * 40)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(text=TEXTS | st.sampled_from(ODD_TEXTS))
 def test_ids_of_the_real_qwen3_are_those_of_transformers(text: str, qwen3_folder: Path) -> None:
     assert_same_ids(qwen3_folder, text)
@@ -213,7 +213,7 @@ def test_an_empty_text_is_its_special_tokens(name: str, empty: list[int], folder
 # Laws
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(texts=st.lists(TEXTS, max_size=6), name=st.sampled_from(sorted(BUILDERS)), kind=st.sampled_from(["document", "query"]))
 def test_a_list_is_encoded_as_its_texts_alone(
     texts: list[str], name: str, kind: Literal["document", "query"], folders: dict[str, Path]
@@ -223,7 +223,7 @@ def test_a_list_is_encoded_as_its_texts_alone(
     assert [ids.tolist() for ids in together] == [tokenizer.encode([text], kind)[0].tolist() for text in texts]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(
     text=TEXTS,
     times=st.integers(1, 4),

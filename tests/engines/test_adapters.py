@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lora
@@ -50,7 +50,7 @@ def adapted(engine, base: Path, folder: Path):
     return engine.adapt(open_adapter(folder, open_checkpoint(base)))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=16), seed=st.integers(0, 5))
 def test_any_mix_of_lengths_gets_the_vectors_that_torch_gives_with_the_adapter(engine, base, trained, lengths, seed):
     batch = texts(*lengths, seed=seed)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huiyi.engines.checkpoint import BertConfig, Qwen3Config, open_checkpoint
@@ -475,7 +475,7 @@ FILES = (
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(data=st.data(), name=st.sampled_from(["qwen3", "roberta"]), file=st.sampled_from(FILES))
 def test_whatever_a_file_says_the_answer_is_a_checkpoint_or_a_refusal(
     folders: dict[str, Path], data: st.DataObject, name: str, file: str
@@ -495,7 +495,7 @@ def test_whatever_a_file_says_the_answer_is_a_checkpoint_or_a_refusal(
         (folders[name] / file).write_text(original, "utf-8")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(data=st.data())
 def test_whatever_byte_is_wrong_in_the_weights_the_answer_is_a_checkpoint_or_a_refusal(
     folders: dict[str, Path], data: st.DataObject

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel
 
@@ -53,7 +53,7 @@ def run_steps(engine, ids) -> tuple[np.ndarray, int]:
             return end.value, pauses
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=20), seed=st.integers(0, 5))
 def test_every_text_in_any_mix_of_lengths_gets_the_vector_that_transformers_gives_it(engine, reference, lengths, seed):
     batch = texts(*lengths, seed=seed)

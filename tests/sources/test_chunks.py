@@ -62,7 +62,7 @@ def chunks(text: str, count=words, tokens: int = 40, overlap: int = 10, kind: st
     return list(chunk(document(text, kind), count, tokens, overlap))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT, st.sampled_from(COUNTERS), st.integers(32, 90), st.integers(0, 16), st.booleans(), st.lists(st.integers(0, 300), max_size=3))
 def test_chunks_cover_the_text_in_order_within_the_limit(text, count, tokens, overlap, code, bounds) -> None:
     given = document(text, "code" if code else "text", *bounds)
@@ -83,7 +83,7 @@ def test_chunks_cover_the_text_in_order_within_the_limit(text, count, tokens, ov
         assert any(section.start <= each.start and each.end <= section.end for section in given.sections)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXT, st.sampled_from([words, utf8_bytes, less_than_its_parts]), st.integers(40, 90), st.integers(1, 20))
 def test_the_overlap_is_the_end_of_the_chunk_before_and_as_long_as_asked(text, count, tokens, overlap) -> None:
     made = chunks(text, count, tokens, overlap)
@@ -109,7 +109,7 @@ def test_an_overlap_holds_whole_sentences_where_they_fit_else_the_end_of_one() -
     assert all(each.text.split()[0].strip(",.") in ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"] for each in made)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT, st.sampled_from(COUNTERS), st.integers(32, 60))
 def test_no_character_is_cut_in_two(text, count, tokens) -> None:
     """Accents stay on their letters, emoji and flags whole; but for characters that have more parts than a chunk has room for."""

@@ -34,7 +34,7 @@ FILTERS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(METADATA, max_size=12), st.dictionaries(st.integers(0, 11), METADATA, max_size=4), st.lists(FILTERS, min_size=1, max_size=4)
 )

@@ -47,7 +47,7 @@ WORDS = st.lists(st.sampled_from(["猫", "狗", "发货", "a", "b", "parcel", " 
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(WORDS, min_size=1, max_size=12), WORDS, st.integers(1, 4), st.integers(1, 15), st.data(), st.sampled_from([1, 200_000]))
 def test_scores_are_those_of_the_formula(texts, query, pieces, k, data, postings) -> None:
     made = index(texts, pieces)

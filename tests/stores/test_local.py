@@ -176,14 +176,14 @@ class Sequences(RuleBasedStateMachine):
 
 def test_any_sequence_of_calls_does_what_a_dict_does(small) -> None:
     check = Sequences.TestCase
-    check.settings = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    check.settings = settings(max_examples=15, stateful_step_count=25, suppress_health_check=list(HealthCheck))
     check().runTest()
 
 
 @pytest.mark.slow
 def test_many_sequences_of_calls_do_what_a_dict_does(small) -> None:
     check = Sequences.TestCase
-    check.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+    check.settings = settings(max_examples=100, stateful_step_count=40, suppress_health_check=list(HealthCheck))
     check().runTest()
 
 

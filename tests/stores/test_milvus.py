@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY
@@ -43,7 +43,7 @@ def lite(tmp_path_factory):
     store.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.lists(METADATA, min_size=1, max_size=6), st.lists(FILTERS, min_size=3, max_size=6))
 def test_a_filter_means_in_milvus_what_it_means(lite, metadata, filters) -> None:
     made = [Record(f"m{number}", "text", fields) for number, fields in enumerate(metadata)]
@@ -57,7 +57,7 @@ def test_a_filter_means_in_milvus_what_it_means(lite, metadata, filters) -> None
     lite.delete(ids=[record.id for record in made])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), METADATA),
@@ -74,7 +74,7 @@ def test_any_id_and_metadata_come_back(lite, given_records) -> None:
     assert lite.count() == 0
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([*"\"'*:()[]{}\\%-+;", "OR", "NEAR", "in", "words", "parcel", "包裹", "1=1"]), max_size=8).map(" ".join)
     | st.text(max_size=30)
@@ -401,7 +401,7 @@ def test_a_server_keeps_collections_apart_and_finds_the_nearest(server, tmp_path
     other.drop()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(st.lists(METADATA, min_size=1, max_size=6), st.lists(FILTERS, min_size=3, max_size=6))
 @pytest.mark.slow
 def test_a_filter_means_on_a_server_what_it_means(server, tmp_path_factory, metadata, filters) -> None:

@@ -4,7 +4,7 @@ import ssl
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huiyi.errors import InvalidInput, MissingExtra, Overloaded, Unavailable
@@ -56,7 +56,7 @@ def store(standin, tmp_path):
     made.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(st.lists(METADATA, min_size=1, max_size=6), st.lists(FILTERS, min_size=3, max_size=6))
 @pytest.mark.parametrize("negation_takes_missing", [True, False])
 def test_a_filter_means_in_pinecone_what_it_means(store, standin, negation_takes_missing, metadata, filters) -> None:

@@ -131,7 +131,7 @@ def test_names_of_classes_alone_sort_by_what_is_nearest() -> None:
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=2, max_size=14).filter(lambda labels: len(set(labels)) > 1), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_few_labels_give_an_answer(labels: list[str], seed: int) -> None:
     vectors = np.random.default_rng(seed).standard_normal((len(labels), 5))
     with warnings.catch_warnings():

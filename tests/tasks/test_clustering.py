@@ -108,7 +108,7 @@ def test_small_topics_join_the_nearest(made) -> None:
 
 
 @given(st.integers(1, 12), st.sampled_from(METHODS))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_few_rows_are_no_reason_to_fail(n, method) -> None:
     found = cluster(np.random.default_rng(n).standard_normal((n, 4)), method)
     assert found.labels.shape == (n,)

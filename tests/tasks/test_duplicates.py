@@ -110,7 +110,7 @@ def test_a_heap_larger_than_the_neighbours_asked_for_is_one_group() -> None:
 
 
 @given(st.permutations(range(30)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_shuffled_rows_are_grouped_alike(order: list[int]) -> None:
     rows = np.stack([near(base(i // 6), 0.9 + 0.015 * (i % 6), i) for i in range(30)])
     texts = [f"text {'abcdefghij'[i % 10] * 3}{'klm'[i // 10] * 3}" for i in range(30)]
@@ -120,7 +120,6 @@ def test_shuffled_rows_are_grouped_alike(order: list[int]) -> None:
 
 
 @given(st.lists(st.sampled_from(["", " ", "?", "a", "A", "啊", "😀", "b"]), max_size=12))
-@settings(deadline=None)
 def test_every_row_stays_or_is_a_repeat_of_one_that_stays(texts: list[str]) -> None:
     found = dedup(np.ones((len(texts), 4)), texts)
     repeats = [pair.row for group in found.groups for pair in group.repeats]

@@ -58,7 +58,7 @@ def test_more_lists_are_asked_where_the_first_ones_are_not_enough(monkeypatch: p
 
 
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 12), st.just(3)), elements=st.sampled_from([-1.0, 0.5, 1.0])), st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_rows_and_few_rows_still_get_others_only(rows: np.ndarray, k: int) -> None:
     found = neighbors(rows, k)
     assert found.indices.shape == (len(rows), min(k, len(rows) - 1))

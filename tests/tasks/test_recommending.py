@@ -73,7 +73,7 @@ def test_filters_hold(items) -> None:
 
 
 @given(st.sets(st.integers(0, 11), min_size=1, max_size=5), st.sets(st.integers(0, 11), max_size=5), st.integers(1, 20), st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_item_comes_twice_and_none_that_was_named(liked, history, k, diversity) -> None:
     rows = np.random.default_rng(1).standard_normal((12, 4))
     found = recommend(rows, sorted(liked), history=sorted(history), k=k, diversity=diversity)
@@ -82,7 +82,7 @@ def test_no_item_comes_twice_and_none_that_was_named(liked, history, k, diversit
 
 
 @given(st.integers(0, 1000), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_score_is_what_the_aims_say(seed, likes, dislikes, seen) -> None:
     rows = np.random.default_rng(seed).standard_normal((40, 5)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

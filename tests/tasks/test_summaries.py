@@ -50,7 +50,7 @@ def test_weights_are_as_good_as_copies() -> None:
 
 
 @given(st.integers(0, 30), st.integers(1, 40), st.integers(0, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_rows_give_different_ones_and_figures_between_0_and_1(rows: int, k: int, seed: int) -> None:
     found = summarize(np.random.default_rng(seed).standard_normal((rows, 6)), k)
     assert len(set(found.indices.tolist())) == len(found.indices) <= min(rows, k)

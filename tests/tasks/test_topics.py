@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from huiyi.tasks.topics import NAME_CHARACTERS, central, language, name_levels, name_topics
@@ -37,7 +37,6 @@ def test_a_topic_of_two_languages_is_named_in_the_one_of_most_of_its_texts() -> 
     assert not any("parcel" in word for word in mixed.words)
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=30), min_size=1, max_size=4), min_size=1, max_size=4))
 def test_names_are_short_and_no_two_are_the_same_whatever_the_texts(groups) -> None:
     names = [one.name for one in named(groups)]

@@ -11,7 +11,7 @@ from huiyi.training.bootstrap import draws, interval, resampled
 from huiyi.training.evaluate import mean_statistics, pair_statistics
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(-1, 1), st.integers(0, 1), st.integers(0, 1), st.floats(0, 1)), min_size=2, max_size=30))
 def test_an_interval_holds_its_figure(rows) -> None:
     found = resampled(pair_statistics(*zip(*rows, strict=True)), len(rows), resamples=50).estimates()

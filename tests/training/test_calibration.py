@@ -25,7 +25,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(np.linspace(-1, 1, 17).tolist()), st.i
 BOTH = ROWS.filter(lambda rows: 0 < sum(label for _, label in rows) < len(rows))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(ROWS)
 def test_no_threshold_is_better_than_the_best(rows) -> None:
     scores, labels = map(np.array, zip(*rows, strict=True))
@@ -37,7 +37,7 @@ def test_no_threshold_is_better_than_the_best(rows) -> None:
     assert f1_score(labels, scores >= chosen, zero_division=0) == pytest.approx(best)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(BOTH, st.data())
 def test_a_fold_is_judged_by_the_others_alone(rows, data) -> None:
     """Whatever is reported for a row would be the same with any other label of the rows of its fold."""
@@ -54,7 +54,7 @@ def test_a_fold_is_judged_by_the_others_alone(rows, data) -> None:
     assert before.probabilities[here].tolist() == after.probabilities[here].tolist()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(BOTH)
 def test_a_probability_rises_with_the_score_and_survives_its_file(rows) -> None:
     scores, labels = map(np.array, zip(*rows, strict=True))
@@ -112,7 +112,7 @@ def test_files_that_are_no_calibration_are_refused() -> None:
             Calibration.from_json(text, "c.json")
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.text())
 def test_a_fold_depends_on_the_name_alone(key) -> None:
     assert fold_of(key) == fold_of(key)

@@ -16,7 +16,7 @@ def pairs(rows: list[tuple[str, str, int]]) -> Pairs:
     return Pairs(first, second, np.array(labels))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS, st.data())
 def test_rows_that_are_taken_keep_their_cells_and_their_lines(rows, data) -> None:
     places = data.draw(st.lists(st.integers(0, len(rows) - 1)))
@@ -27,7 +27,7 @@ def test_rows_that_are_taken_keep_their_cells_and_their_lines(rows, data) -> Non
     assert len(taken) == len(places)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS, ROWS)
 def test_the_digest_is_that_of_the_content(rows, others) -> None:
     lines = np.arange(len(rows)) + 100

@@ -28,7 +28,7 @@ def of_pairs(rows) -> dict[str, float]:
     return once(pair_statistics(*zip(*rows, strict=True)), len(rows))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS)
 def test_metrics_of_pairs_are_scikit_learns(rows) -> None:
     scores, labels, predicted, chance = map(np.array, zip(*rows, strict=True))
@@ -49,14 +49,14 @@ def test_metrics_of_pairs_are_scikit_learns(rows) -> None:
         assert np.isnan(ours["spearman"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS, st.randoms())
 def test_the_order_of_pairs_changes_nothing(rows, random) -> None:
     shuffled = random.sample(rows, len(rows))
     assert of_pairs(rows) == pytest.approx(of_pairs(shuffled), nan_ok=True)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ROWS, st.data())
 def test_a_weight_is_how_often_a_row_stands_there(rows, data) -> None:
     weights = data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)))
@@ -69,7 +69,7 @@ def test_a_weight_is_how_often_a_row_stands_there(rows, data) -> None:
     assert float(scored["spearman"][0]) == pytest.approx(again["spearman"], nan_ok=True)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(-1, 1, width=16), st.floats(0, 5, width=16)), min_size=3, max_size=30))
 def test_correlations_are_scipys(rows) -> None:
     scores, wanted = map(np.array, zip(*rows, strict=True))
@@ -79,7 +79,7 @@ def test_correlations_are_scipys(rows) -> None:
     assert ours["pearson"] == pytest.approx(stats.pearsonr(scores, wanted).statistic, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 30), st.integers(0, 2**32 - 1))
 def test_ndcg_is_scikit_learns_and_ranks_are_counted_from_one(passages, seed) -> None:
     random = np.random.default_rng(seed)
@@ -96,7 +96,7 @@ def test_ndcg_is_scikit_learns_and_ranks_are_counted_from_one(passages, seed) ->
         assert ours[f"recall@{k}"] == pytest.approx((gains[ranked[:k]] > 0).sum() / (gains > 0).sum())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcde")), min_size=1, max_size=40))
 def test_classification_and_clustering_are_scikit_learns(rows) -> None:
     labels, predicted = zip(*rows, strict=True)

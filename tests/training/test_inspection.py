@@ -21,7 +21,7 @@ def test_the_articles_lengths_get_the_articles_limit() -> None:
     assert lengths_of([100_000]).max_length == 32_768
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 3000), min_size=1))
 def test_lengths_count_every_text(tokens) -> None:
     found = lengths_of(tokens)

@@ -111,7 +111,7 @@ def test_labelled_texts_keep_the_names_of_their_classes() -> None:
 WORD = st.text(st.characters(exclude_categories=["Cs", "Z", "C"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(WORD, WORD, st.sampled_from(["0", "1", 0, 1, 0.0, 1.0, True, False, "1.0", " 0 "])), min_size=1))
 def test_every_good_row_comes_through_as_it_is(rows) -> None:
     found = read(*({"sentence1": a, "sentence2": b, "label": label} for a, b, label in rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -148,7 +148,7 @@ def test_ten_megabytes_in_one_cell_are_cut_or_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-@hypothesis_settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=5)
 @given(stops=st.lists(st.integers(1, 4), min_size=1, max_size=3))
 def test_a_run_stopped_anywhere_ends_in_the_bytes_of_an_unbroken_one(tmp_path_factory, name, stops) -> None:
     folder = tmp_path_factory.mktemp("run")
