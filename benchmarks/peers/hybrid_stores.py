@@ -94,7 +94,7 @@ class Huiyi:
 
     def settle(self) -> None:
         self.keyword("settle")  # the keywords of the last records
-        while self.store._builder is not None:
+        while self.store.following.is_building:
             time.sleep(0.05)
 
     def hybrid(self, text: str, vector: np.ndarray) -> list[int]:

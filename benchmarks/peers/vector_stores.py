@@ -73,7 +73,7 @@ class Huiyi:
         self.store.put([Record(str(start + i), text(start + i), {"u": int(each)}) for i, each in enumerate(u)], vectors)
 
     def settle(self) -> None:
-        while self.store._builder is not None:
+        while self.store.following.is_building:
             time.sleep(0.05)
 
     def indexed(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from huiyi.stores import local
+from huiyi.stores import following, local
 from huiyi.stores.local import LocalStore
 from huiyi.stores.store import Record
 from stores import workload
@@ -26,16 +26,14 @@ def small(monkeypatch):
 
     monkeypatch.setattr(textindex, "SAVE_ROWS", 1)
     monkeypatch.setattr(vectorindex, "BLOCK", 16)
-    monkeypatch.setattr(local, "BLOCK", 16)
-    monkeypatch.setattr(local, "GRAPH_FROM", 32)
-    monkeypatch.setattr(local, "SAVE_AT_END", 1)
+    monkeypatch.setattr(following, "BLOCK", 16)
+    monkeypatch.setattr(following, "GRAPH_FROM", 32)
+    monkeypatch.setattr(following, "SAVE_AT_END", 1)
 
 
 def started(folder: Path, job: str, step: str = "", nth: int = 1) -> subprocess.Popen:
     command = [sys.executable, str(WORKLOAD), str(folder), job, step, str(nth)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(WORKLOAD.parent.parent)}
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=workload.ENVIRONMENT)
 
 
 def killed(folder: Path, job: str, step: str, nth: int = 1) -> list[str]:

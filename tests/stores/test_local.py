@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fakes import in_thread, until
 from huiyi.errors import Conflict, HuiyiError, InvalidInput
-from huiyi.stores import local, records, vectorindex
+from huiyi.stores import following, local, records, vectorindex
 from huiyi.stores.filters import matches, parse
 from huiyi.stores.local import LocalStore
 from huiyi.stores.store import Record
@@ -36,9 +36,9 @@ def small(monkeypatch):
     """Graphs of few vectors."""
     for module, name, value in (
         (vectorindex, "BLOCK", 16),
-        (local, "BLOCK", 16),
-        (local, "GRAPH_FROM", 32),
-        (local, "SAVE_AT_END", 1),
+        (following, "BLOCK", 16),
+        (following, "GRAPH_FROM", 32),
+        (following, "SAVE_AT_END", 1),
     ):
         monkeypatch.setattr(module, name, value)
 
@@ -213,19 +213,17 @@ print("saw", seen, flush=True)
 
 
 def test_a_reader_in_another_process_sees_one_state_while_a_writer_writes(store) -> None:
-    tests = Path(__file__).parent.parent
     command = [sys.executable, "-c", READER, str(store.folder)]
-    reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(tests)})
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=workload.ENVIRONMENT)
     assert reader.stdout.readline() == "ready\n"
     for version in range(1, 31):
         new = [Record(f"r{i}", f"text {i} {version}", {"version": version}) for i in range(20)]
         store.put(new, np.stack([workload.vector(each.text) for each in new]))
-    out, err = reader.communicate(timeout=30)
+    out, err = reader.communicate(timeout=60)
     assert out == "saw 30\n", err
 
 
 def test_two_processes_write_in_turns(store) -> None:
-    tests = Path(__file__).parent.parent
     writer = """
 import sys
 from pathlib import Path
@@ -238,7 +236,7 @@ for i in range(60):
 """
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", writer, str(store.folder), name], stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(tests)}
+            [sys.executable, "-c", writer, str(store.folder), name], stderr=subprocess.PIPE, text=True, env=workload.ENVIRONMENT
         )
         for name in ("a", "b")
     ]
@@ -420,7 +418,7 @@ def test_a_saved_index_is_used_and_brought_up_to_date(store, small) -> None:
     store.close()
     other = LocalStore(store.folder)
     assert other.status().indexed >= 150
-    assert other._image.index.graphed >= 150
+    assert other.following.image.index.graphed >= 150
     other.put([Record("r5", "changed", {"parity": "changed"})], vectors(1, seed=77))
     other.revise([Record("r6", "text number 6", {"parity": "revised"})])
     other.delete(ids=["r7"])
@@ -438,7 +436,7 @@ def test_an_index_with_much_that_is_gone_is_built_anew(store, small) -> None:
     indexed(store, 250)
     store.delete(filter=parse({"number": {"$lt": 200}}))
     store.put(made(20, 300), vectors(20, seed=300))
-    until(lambda: store.search(vectors(1), 1) and store._image.size <= 140)
+    until(lambda: store.search(vectors(1), 1) and store.following.image.size <= 140)
     assert store.count() == 120
     assert store.search(vectors(300)[250:251], 1)[0][0].id == "r250"
 
@@ -469,7 +467,7 @@ def test_a_full_disk_is_an_error_and_what_was_acknowledged_is_there(store) -> No
     """A limit on the size of files stands for the disk."""
     store.put(made(100), vectors(100))
     command = [sys.executable, "-c", FULL, str(store.folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(Path(__file__).parent.parent)})
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=workload.ENVIRONMENT)
     done, _, said = ended.stdout.partition(" | ")
     assert "could not be written" in said, ended.stderr
     assert "is the disk full?" in said

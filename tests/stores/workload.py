@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from huiyi.stores import image, keywords, local, records, textindex, transactions, vectorindex
+from huiyi.stores import following, image, keywords, local, records, textindex, transactions, vectorindex
 from huiyi.stores.local import LocalStore
 from huiyi.stores.store import Facts, Record
 
+# For processes that work on a store beside: the tests, and the code that this process has.
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], Path(local.__file__).parents[2])))}
 DIM = 16
 WRITES = 40
 STEPS = {
@@ -69,8 +71,8 @@ def perform(store: LocalStore, number: int) -> None:
 
 def small() -> None:
     """Graphs of few vectors."""
-    vectorindex.BLOCK = local.BLOCK = 16
-    local.GRAPH_FROM, local.SAVE_AT_END = 32, 1
+    vectorindex.BLOCK = following.BLOCK = 16
+    following.GRAPH_FROM, following.SAVE_AT_END = 32, 1
     textindex.SAVE_ROWS = 1
 
 

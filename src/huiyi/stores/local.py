@@ -9,44 +9,29 @@ import atexit
 import logging
 import os
 import shutil
-import sys
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound
 from huiyi.stores.filters import Filter, matches
+from huiyi.stores.following import Following
 from huiyi.stores.image import Image
 from huiyi.stores.keywords import Keywords, Scored
-from huiyi.stores.locking import SharedLock
 from huiyi.stores.records import Records
 from huiyi.stores.store import Batch, Candidates, Choose, Facts, Fingerprint, Hit, Page, Record, Status, all_of_them
 from huiyi.stores.terms import asked
-from huiyi.stores.textindex import TextIndex
 from huiyi.stores.transactions import Snapshot, Writing, step
-from huiyi.stores.vectorindex import BLOCK
 from huiyi.types import Floats
 
 log = logging.getLogger(__name__)
 
 FILE = "collection.sqlite3"
-GRAPH_FROM = 10_000  # positions; fewer are searched one by one
-MOVE_S = 0.006  # searches wait that long for vectors that move to the graph
-MOST_MOVED = 64
 SCAN_ROWS = 1_000
-SAVE_EVERY = 100_000  # vectors that came into the graph
-SAVE_AT_END = 4_096
-WORN = 0.3  # share of positions that are gone at which the image is made anew
-CLOSE_S = 30.0
-NO_WORDS = Keywords("")
-
-Answer = TypeVar("Answer")
 
 
 def open_store(name: str, address: str, folder: Path) -> "LocalStore":
@@ -83,15 +68,7 @@ class LocalStore:
         self.records = Records(folder / FILE)
         self._facts: Facts | None = None
         self._generation = 0
-        self._image: Image | None = None
-        self._words = TextIndex(folder)
-        self._lock = SharedLock()  # around what searches read of the image
-        self._following = threading.Lock()  # around making it follow
-        self._starting = threading.Lock()
-        self._builder: threading.Thread | None = None
-        self._woken = False
-        self._closing = threading.Event()
-        self._unbuilt = 0
+        self.following = Following(folder, self._read, self._dim)
         self._origin: tuple[object, object] = (None, None)  # the file that was opened, and the history in it
         if self.records.exists():
             self._begin()
@@ -121,7 +98,7 @@ class LocalStore:
         if filter is None:
             with self._read() as snapshot:
                 return snapshot.count()
-        with self._ask(lambda image: image.select(filter)) as (_, selection):
+        with self.following.ask(lambda image: image.select(filter)) as (_, selection):
             return selection.count if selection else 0
 
     def get(self, ids: Sequence[str]) -> dict[str, Record]:
@@ -130,7 +107,7 @@ class LocalStore:
 
     def search(self, vectors: Floats, k: int, filter: Filter | None = None) -> list[list[Hit]]:
         queries = self._queries(vectors, k)
-        with self._ask(lambda image: _proposed(image, queries, k + min(3 * k, 200) + 10, filter)) as (snapshot, proposed):
+        with self.following.ask(lambda image: _proposed(image, queries, k + min(3 * k, 200) + 10, filter)) as (snapshot, proposed):
             best = [dict(list(rows.items())[:k]) for rows in _nearest(snapshot, queries, proposed)]
             records = snapshot.records(sorted({row for rows in best for row in rows}))
             return [[_hit(records[row], score) for row, score in rows.items()] for rows in best]
@@ -143,7 +120,7 @@ class LocalStore:
             there, meant = image.masks(filter)
             return [words.search(each, k, there, meant) for each in wanted]
 
-        with self._ask_words(found) as (snapshot, answers):
+        with self.following.ask_words(found) as (snapshot, answers):
             records = snapshot.records(sorted({row for each in answers for row in each.rows}))
             return [[_hit(records[row], score) for row, score in each] for each in answers]
 
@@ -158,7 +135,7 @@ class LocalStore:
             there, meant = image.masks(filter)
             return proposed, [words.search(each, k, there, meant, rows) for each, rows in zip(wanted, proposed, strict=True)]
 
-        with self._ask_words(found) as (snapshot, (proposed, answers)):
+        with self.following.ask_words(found) as (snapshot, (proposed, answers)):
             nearest = _nearest(snapshot, queries, [each.rows for each in answers])
             scored, chosen = [], []
             for rows, own, each in zip(proposed, nearest, answers, strict=True):
@@ -210,7 +187,7 @@ class LocalStore:
             with self._read() as snapshot:
                 found = snapshot.scan(start, limit + 1)
         else:
-            with self._ask(lambda image: image.matching(filter)) as (snapshot, rows):
+            with self.following.ask(lambda image: image.matching(filter)) as (snapshot, rows):
                 found = sorted(snapshot.records(rows[np.searchsorted(rows, start, "right") :][: limit + 1]).items())
         more = len(found) > limit
         return Page(tuple(record for _, record in found[:limit]), str(found[limit - 1][0]) if more else None)
@@ -223,14 +200,14 @@ class LocalStore:
                     row = found[-1][0]
                     yield Batch(tuple(record for _, record in found), snapshot.vectors([number for number, _ in found]))
         else:
-            with self._ask(lambda image: image.matching(filter)) as (snapshot, rows):
+            with self.following.ask(lambda image: image.matching(filter)) as (snapshot, rows):
                 for start in range(0, len(rows), SCAN_ROWS):
                     some = rows[start : start + SCAN_ROWS]
                     records = snapshot.records(some)
                     yield Batch(tuple(records[row] for row in some), snapshot.vectors(some))
 
     def status(self) -> Status:
-        with self._ask(lambda image: (image.index.graphed, image.gone)) as (snapshot, (graphed, gone)):
+        with self.following.ask(lambda image: (image.index.graphed, image.gone)) as (snapshot, (graphed, gone)):
             count = snapshot.count()
         about = {"file": str(self.records.path), "index": "graph" if graphed else "none: few enough to look at each"}
         return Status(count, max(0, min(graphed - gone, count)), self.size_bytes(), about)
@@ -250,9 +227,7 @@ class LocalStore:
         require_vectors(records, vectors, self._dim())
         with self._write() as writing:
             writing.put(records, vectors)
-        self._unbuilt += len(records)
-        if self._unbuilt >= BLOCK:
-            self._wake()
+        self.following.grew(len(records))
 
     def revise(self, records: Sequence[Record]) -> None:
         with self._write() as writing:
@@ -269,7 +244,7 @@ class LocalStore:
         while True:
             if self.records.is_within:
                 return self.delete(ids=[record.id for batch in self.scan() for record in batch.records if matches(filter, record.metadata)])
-            with self._ask(lambda image: image.matching(filter)) as (snapshot, rows):
+            with self.following.ask(lambda image: image.matching(filter)) as (snapshot, rows):
                 state = snapshot.state()
             with self._write() as writing:
                 if writing.state() == state:  # else somebody wrote in between
@@ -319,15 +294,11 @@ class LocalStore:
             shutil.rmtree(aside)
 
     def close(self) -> None:
-        self._closing.set()
-        builder = self._builder
-        if builder is not None and builder is not threading.current_thread():
-            builder.join(CLOSE_S)
+        self.following.close()
         self.records.close()
-        self._image = None
         _open_stores.discard(self)
 
-    # transactions, and the image at exactly their state
+    # transactions
 
     def _dim(self) -> int:
         if self._facts is None:
@@ -354,154 +325,6 @@ class LocalStore:
             for orphan in set(writing.generations()) - {writing.live, writing.successor}:  # a process ended between swap and drop
                 writing.end(orphan)
             yield writing
-
-    @contextmanager
-    def _ask(self, question: Callable[[Image], Answer]) -> Iterator[tuple[Snapshot, Answer]]:
-        """The image's answer and the transaction whose state it is of. Nobody waits for what is done with them.
-
-        The image is everybody's, so what this thread has not committed yet is not in it.
-        """
-        with self._ask_words(lambda image, words: question(image), read=False) as asked_:
-            yield asked_
-
-    @contextmanager
-    def _ask_words(self, question: Callable[[Image, Keywords], Answer], read: bool = True) -> Iterator[tuple[Snapshot, Answer]]:
-        """The same of the image and the keywords, which are read to that state and may be of later rows too. read: else they are empty."""
-        while True:
-            with self._read(within=False) as snapshot:
-                state = snapshot.state()
-                if self._image is None or self._image.is_behind(state):
-                    self._follow(snapshot)
-                words = self._words.at(snapshot, state) if read else NO_WORDS
-                with self._lock.shared():
-                    image = self._image
-                    there = image is not None and image.at == state  # else another thread has gone on already
-                    if image is not None and there:
-                        answer = question(image, words)
-                if there:
-                    yield snapshot, answer
-                    return
-
-    def _follow(self, snapshot: Snapshot) -> None:
-        state = snapshot.state()
-        with self._following:
-            image = self._image
-            if image is None:
-                image = Image.loaded(self.folder, self._dim(), state)
-            if image.is_behind(state):
-                changes = image.changes(snapshot, state)
-                if changes is None:  # no way from there to here
-                    image = Image(self._dim())
-                    changes = image.changes(snapshot, state)
-                    assert changes
-                if image is self._image:
-                    changes = changes.read()  # before anybody has to wait
-                    with self._lock.alone():
-                        image.take(changes)
-                else:
-                    image.take(changes)
-            self._image = image
-        if self._work(image):
-            self._wake()
-
-    # the graph, built behind
-
-    def _wake(self) -> None:
-        with self._starting:
-            self._woken = True
-            if self._builder is None and not self._closing.is_set():
-                self._builder = threading.Thread(target=self._build, name="huiyi-index", daemon=True)
-                self._builder.start()
-
-    def _build(self) -> None:
-        if sys.platform == "linux":  # where this is of a thread
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while True:
-            with self._starting:
-                if not self._woken or self._closing.is_set():
-                    self._builder = None
-                    return
-                self._woken = False
-            try:
-                self._build_all()
-            except Exception as error:  # noqa: BLE001  searches do without; the next one that finds work tries again
-                if not self._closing.is_set():
-                    log.warning("the index of %s could not be brought up to date: %s", self.folder.name, error)
-
-    def _build_all(self) -> None:
-        while not self._closing.is_set():
-            self._unbuilt = 0
-            with self._ask(lambda image: image) as (snapshot, image):
-                self._words.renew_if_worn(snapshot)
-                if self._words.follow(snapshot, snapshot.state()):
-                    continue
-                work = self._work(image)
-            self._save_words()
-            if work is None:
-                return
-            work(image)
-
-    def _work(self, image: Image) -> Callable[[Image], None] | None:
-        if image.gone > WORN * image.size and image.size >= BLOCK:
-            return self._renew
-        if image.index.movable and (image.index.graph is not None or image.size >= GRAPH_FROM):
-            return self._grow
-        return None
-
-    def _grow(self, image: Image) -> None:
-        """Move whole blocks to the graph, as long as this is the image."""
-        index = image.index
-        if index.graph is None:
-            with self._lock.shared():
-                graph = index.new_graph()
-            with self._lock.alone():
-                index.graph = graph
-        before = index.graphed
-        count = 4
-        while index.movable and self._image is image and not self._closing.is_set():
-            with self._lock.alone(patient=True):
-                began = time.perf_counter()
-                index.move(count)
-                seconds = time.perf_counter() - began
-            count = min(max(count + (1 if seconds < MOVE_S else -1), 1), MOST_MOVED)
-            if index.graphed - before >= SAVE_EVERY:
-                self._save(image)
-                before = index.graphed
-        if index.graphed - before >= (SAVE_AT_END if self._closing.is_set() else 1) and self._image is image:
-            self._save(image)
-
-    def _save(self, image: Image) -> None:
-        with self._lock.shared():
-            saved = image.saved()
-        try:
-            saved.write(self.folder)
-        except OSError as error:
-            log.warning("the index of %s could not be saved, and will be built again: %s", self.folder.name, error)
-
-    def _save_words(self) -> None:
-        try:
-            self._words.save()
-        except OSError as error:
-            log.warning("the keywords of %s could not be saved, and will be read again: %s", self.folder.name, error)
-
-    def _renew(self, worn: Image) -> None:
-        """An image without what is gone, in the place of the worn one."""
-        with self._read() as snapshot:
-            fresh = Image(self._dim())
-            changes = fresh.changes(snapshot, snapshot.state())
-            assert changes
-            fresh.take(changes)
-        index = fresh.index
-        if fresh.size >= GRAPH_FROM:
-            index.graph = index.new_graph()
-            while index.movable and not self._closing.is_set():
-                index.move(BLOCK)
-        with self._following, self._lock.alone():
-            if self._image is worn and not self._closing.is_set():
-                self._image = fresh
-        if index.graphed:
-            self._save(fresh)
 
 
 class LocalSuccessor:
