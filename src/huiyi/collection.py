@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from huiyi import understanding
+from huiyi.encoding.ahead import in_order
+from huiyi.encoding.machines import RayEncoder
 from huiyi.errors import Conflict, InvalidInput, NotFound
 from huiyi.model import Model
 from huiyi.retrieval import (
@@ -38,13 +40,14 @@ from huiyi.spaces import embed, facts_of, require_same_space
 from huiyi.stores.filters import parse
 from huiyi.stores.store import Candidates, Facts, Fingerprint, Hit, Page, Record, Status, Store, as_record, fingerprint
 from huiyi.tasks import fusion, recommending
-from huiyi.types import Floats
+from huiyi.types import Embedded, Floats
 
 if TYPE_CHECKING:
     from huiyi.workspace import Answered, Writer
 
 SLICE_RECORDS = 256
 SLICE_CHARACTERS = 1 << 16
+SLICES_AHEAD = 64  # of a reindex on many machines: enough for all of them, and few enough to hold
 TUNED = "search"
 Filtering = Mapping[str, Any] | None
 Given = Record | Mapping[str, Any]
@@ -347,23 +350,29 @@ class Collection:
         before, model = self.facts, load()
         facts = facts_of(model, before.instruction, None)
         successor = store.successor(facts)
-        embedded = tokens = 0
+        done = Added()
         swapped = None
+
+        def vectors(piece: list[Record]) -> Embedded:
+            return embed(model, [record.text for record in piece], "document", dimensions=facts.dim)
+
+        at_once = SLICES_AHEAD if isinstance(model.encoder, RayEncoder) else 1
         try:
             while swapped is None:
-                while records := successor.missing(SLICE_RECORDS):
-                    for piece in slices(records):
-                        made = embed(model, [record.text for record in piece], "document", dimensions=facts.dim)
-                        successor.put(piece, made.vectors)
-                        embedded, tokens = embedded + len(piece), tokens + int(made.tokens.sum())
-                        report(successor.count(), store.count(), Added(embedded=embedded, tokens=tokens))
+                while records := successor.missing(at_once * SLICE_RECORDS):
+                    with in_order(model.encoder, vectors, slices(records)) as embedded:
+                        for piece, future in embedded:
+                            made = future.result()
+                            successor.put(piece, made.vectors)
+                            done += Added(embedded=len(piece), tokens=int(made.tokens.sum()))
+                            report(successor.count(), store.count(), done)
                 swapped = successor.swap()
         finally:
             successor.close()
         self._models[load] = model
         self._live = swapped, load
         store.close()
-        return Reindexed(self.name, facts.model, before.model, swapped.count(), embedded, tokens)
+        return Reindexed(self.name, facts.model, before.model, swapped.count(), done.embedded, done.tokens)
 
     def cluster(
         self,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import huiyi
 from conftest import REPOSITORY
 from fakes import in_thread, until
 from far_models import deadly, differing, refusing
@@ -221,6 +222,23 @@ def test_a_collection_is_kept_in_step_as_without_a_cluster(two, tmp_path, own_ho
         assert sorted(ids) == sorted(near_ids)
         by_id, near_by_id = dict(zip(ids, vectors, strict=True)), dict(zip(near_ids, near_vectors, strict=True))
         np.testing.assert_allclose([by_id[id_] for id_ in near_ids], [near_by_id[id_] for id_ in near_ids], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_collection_is_embedded_anew_and_a_machine_is_killed(two, source, tmp_path, own_home) -> None:
+    kill = once(lambda progress: progress.rows_done > 500, two.kill_the_second)
+    with load("starter", "fp32", 1) as starter, load(two.model, "fp32", 1) as here:
+        for name in ("near", "far"):
+            workspace.index(name, source / "0.txt", lambda wanted: starter)
+        workspace.reindex("near", lambda: here)
+    with two.load() as model:
+        both_work(model)
+        done = workspace.reindex("far", lambda: model, report=kill)
+    assert kill.acted
+    assert (done.records, done.embedded, done.model) == (ROWS, ROWS, two.model)
+    with load(two.model, "fp32", 1) as here, huiyi.open("near", model=here) as near, huiyi.open("far", model=here) as far:
+        assert near.contents().ids == far.contents().ids
+        np.testing.assert_allclose(near.contents().vectors, far.contents().vectors, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -112,6 +112,7 @@ def reindex(
     model: options.Model = None,
     precision: options.Precision = "auto",
     threads: options.Threads = None,
+    ray: options.Ray = None,
     device: options.Device = None,
     json: options.Json = False,
 ) -> None:
@@ -120,7 +121,7 @@ def reindex(
 
     with Meter(interrupted="stopped; nothing changed yet: give the same command again to go on from here") as meter:
         result = workspace.reindex(
-            name, context.obj.loader(model, precision, threads, introduced=True, device=device), say=note, report=meter
+            name, context.obj.loader(model, precision, threads, introduced=True, ray=ray, device=device), say=note, report=meter
         )
     if json:
         print_json(result)

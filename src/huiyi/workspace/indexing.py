@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from huiyi.collection import Added, Collection, slices
+from huiyi.encoding.ahead import in_order
 from huiyi.encoding.encoder import LocalEncoder
 from huiyi.encoding.machines import RayEncoder
 from huiyi.errors import Conflict, InvalidInput
@@ -23,7 +24,7 @@ from huiyi.sources.readers import as_text
 from huiyi.sources.tables import Format, Table, open_table
 from huiyi.stores.store import Record, as_record, digest, fingerprint
 from huiyi.workspace.collections import open_collection
-from huiyi.workspace.texts import Progress, in_order
+from huiyi.workspace.texts import Progress
 
 LOOK_UP = 1_000
 ID_DIGITS = 16
@@ -117,7 +118,8 @@ def index(
         if survey.texts:
             say(f"{survey.texts:,} texts to embed with {collection.model.name}")
         clock, done = _Clock(survey.texts, report), Added()
-        with in_order(collection.model if survey.texts else None, collection.prepare, slices(read.records())) as prepared:
+        encoder = collection.model.encoder if survey.texts else None
+        with in_order(encoder, collection.prepare, slices(read.records())) as prepared:
             for _, future in prepared:
                 done += clock.add(collection.write(future.result()))
         read.require_unchanged()

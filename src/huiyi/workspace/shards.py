@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
+from huiyi.encoding.ahead import in_order
 from huiyi.errors import Conflict, HuiyiError, InvalidInput, NotFound, Unavailable
 from huiyi.model import Model
 from huiyi.sources.manifest import Finished, Manifest
@@ -31,7 +32,6 @@ from huiyi.workspace.texts import (
     Truncate,
     count_full,
     embed_slice,
-    in_order,
     text_encoder,
 )
 
@@ -262,7 +262,7 @@ class _Run:
         self._bytes = float(sum(shard.bytes for shard in shards))
         with ExitStack() as stack:
             stack.callback(self._close)
-            for (opened, piece), future in stack.enter_context(in_order(self._model, self._embedded, self._pieces(shards))):
+            for (opened, piece), future in stack.enter_context(in_order(self._model.encoder, self._embedded, self._pieces(shards))):
                 if not opened.failed:
                     try:
                         self._take(opened, piece, future.result())

@@ -1,13 +1,11 @@
 """What every job over texts needs: the loader it was given, texts cut before they are tokenised, errors that name a line, progress."""
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from huiyi.encoding.classifier import PairClassifier, log_odds
 from huiyi.encoding.encoder import LocalEncoder, clip
 from huiyi.encoding.machines import RayEncoder
-from huiyi.errors import HuiyiError, InvalidInput, ModelFailed
+from huiyi.errors import InvalidInput, ModelFailed
 from huiyi.model import Model
 from huiyi.sources.readers import Row, as_text
 from huiyi.sources.tables import Slice, Table
@@ -31,10 +29,6 @@ Encode = Callable[[Sequence[str]], Embedded]
 SLICE_BYTES = 32_768
 TEXT_BYTES = 64
 ROW_CHARACTERS = 8
-MOST_PLACES = 256
-
-Piece = TypeVar("Piece")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -73,44 +67,6 @@ def text_encoder(
     if truncate != "none":
         raise InvalidInput("this model cannot cut texts that are too long; pass --truncate none")
     return lambda texts: encoder.embed(texts, kind, instruction, dimensions)
-
-
-@contextmanager
-def in_order(model: Model | None, call: Callable[[Piece], Made], pieces: Iterable[Piece]) -> Iterator[Iterator[tuple[Piece, Future[Made]]]]:
-    """Each piece with what `call` makes of it, in the order of `pieces`: as many calls at once as the model has places, in threads.
-
-    No more pieces are drawn than are called. A `with` that is left early ends the model, and with it the calls that have begun.
-    """
-    encoder = model and model.encoder
-    if not isinstance(encoder, RayEncoder):
-        yield ((piece, _called(call, piece)) for piece in pieces)
-        return
-    waiting: deque[tuple[Piece, Future[Made]]] = deque()
-
-    def made() -> Iterator[tuple[Piece, Future[Made]]]:
-        for piece in pieces:
-            waiting.append((piece, pool.submit(call, piece)))
-            while waiting and (len(waiting) >= min(encoder.places, MOST_PLACES) or waiting[0][1].done()):
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
-
-    with ThreadPoolExecutor(MOST_PLACES, "huiyi-ahead") as pool:
-        try:
-            yield made()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            encoder.close()
-            raise
-
-
-def _called(call: Callable[[Piece], Made], piece: Piece) -> Future[Made]:
-    future: Future[Made] = Future()
-    try:
-        future.set_result(call(piece))
-    except HuiyiError as error:
-        future.set_exception(error)
-    return future
 
 
 def score_pairs(model: Model, first: Sequence[str], second: Sequence[str], truncate: Truncate = "end") -> ScoredPairs:
