@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from huiyi.stores.image import Image
 from huiyi.stores.keywords import Keywords
-from huiyi.stores.locking import SharedLock
+from huiyi.stores.locking import PATIENCE_S, SharedLock
 from huiyi.stores.textindex import TextIndex
 from huiyi.stores.transactions import Snapshot
 from huiyi.stores.vectorindex import BLOCK
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 GRAPH_FROM = 10_000  # positions; fewer are searched one by one
 MOVE_S = 0.006  # searches wait that long for vectors that move to the graph
-MOST_MOVED = 64
 SAVE_EVERY = 100_000  # vectors that came into the graph
 SAVE_AT_END = 4_096
 WORN = 0.3  # share of positions that are gone at which the image is made anew
@@ -32,6 +31,24 @@ CLOSE_S = 30.0
 NO_WORDS = Keywords("")
 
 Answer = TypeVar("Answer")
+
+
+class Pace:
+    """How many vectors move to the graph at a time.
+
+    Searches wait MOVE_S for them. Where much is not in the graph yet and a search takes long, vectors that waited for it may take as long
+    as it did: else they would hardly move while anybody searches, and searches would stay slow.
+    """
+
+    def __init__(self) -> None:
+        self._each_s = MOVE_S / 4  # of one vector
+
+    def count(self, waited_s: float) -> int:
+        """waited_s: patiently for a pause, and then for the searches in progress."""
+        return max(1, int(max(MOVE_S, waited_s - PATIENCE_S) / self._each_s))
+
+    def took(self, count: int, seconds: float) -> None:
+        self._each_s = (self._each_s + max(seconds, 1e-6) / count) / 2
 
 
 class Following:
@@ -169,14 +186,13 @@ class Following:
                 graph = index.new_graph()
             with self._lock.alone():
                 index.graph = graph
-        before = index.graphed
-        count = 4
+        before, pace = index.graphed, Pace()
         while index.movable and self.image is image and not self._closing.is_set():
+            asked = time.perf_counter()
             with self._lock.alone(patient=True):
-                began = time.perf_counter()
-                index.move(count)
-                seconds = time.perf_counter() - began
-            count = min(max(count + (1 if seconds < MOVE_S else -1), 1), MOST_MOVED)
+                began, already = time.perf_counter(), index.graphed
+                index.move(pace.count(began - asked))
+                pace.took(index.graphed - already, time.perf_counter() - began)
             if index.graphed - before >= SAVE_EVERY:
                 self._save(image)
                 before = index.graphed
