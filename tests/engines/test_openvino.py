@@ -25,24 +25,44 @@ class TestOutliers:
     """Real models have channels of the residual stream a hundred times larger than the rest."""
 
     @pytest.fixture
-    def planted(self, tmp_path) -> Path:
+    def planted(self, tmp_path):
+        """A checkpoint with everything that writes to two channels made larger, as far as its name ends so."""
         from safetensors.torch import load_file, save_file
 
-        folder = tiny.tiny_qwen3(tmp_path / "planted", dtype="float32", dim=256)
-        weights = load_file(folder / "model.safetensors")
-        for name, tensor in weights.items():
-            if name.endswith("embed_tokens.weight"):
-                tensor[:, [3, 17]] *= 100
-            if name.endswith(("o_proj.weight", "down_proj.weight")):
-                tensor[[3, 17]] *= 100
-        save_file(weights, folder / "model.safetensors", {"format": "pt"})
-        return folder
+        def plant(*names: str) -> Path:
+            folder = tiny.tiny_qwen3(tmp_path / "planted", dtype="float32", dim=256)
+            weights = load_file(folder / "model.safetensors")
+            for name, tensor in weights.items():
+                if name.endswith(names):
+                    (tensor.T if "embed" in name else tensor)[[3, 17]] *= 100
+            save_file(weights, folder / "model.safetensors", {"format": "pt"})
+            return folder
 
-    def test_int8_survives_channels_a_hundred_times_the_others(self, planted, shape):
-        checkpoint = open_checkpoint(planted)
+        return plant
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("embed_tokens.weight", "o_proj.weight", "down_proj.weight"),
+            ("embed_tokens.weight",),
+            ("layers.0.mlp.down_proj.weight",),
+        ],
+        ids=["everywhere", "embeddings", "one layer"],
+    )
+    def test_int8_survives_channels_a_hundred_times_the_others(self, planted, shape, names):
+        checkpoint = open_checkpoint(planted(*names))
         batch = texts(30, 8, 45, 20)
         exact = OpenVINOEngine(checkpoint, "fp32").forward(batch)
         assert cosines(OpenVINOEngine(checkpoint, "int8").forward(batch), exact).min() >= 0.995
+
+    def test_only_the_layer_that_writes_them_stays_in_bf16(self, planted, tmp_path):
+        checkpoint = open_checkpoint(planted("layers.0.mlp.down_proj.weight"))
+        OpenVINOEngine(checkpoint, "int8", cache_dir=tmp_path / "cache")
+        kinds = {
+            layer: {np.load(file).dtype.name for file in tmp_path.rglob(f"layers.{layer}.*_proj*.npy") if "scales" not in file.name}
+            for layer in (0, 1)
+        }
+        assert kinds == {0: {"uint16"}, 1: {"int8"}}
 
 
 class TestPreparedWeights:

@@ -28,6 +28,8 @@ class Bert:
     """One checkpoint's blocks; `openvino.Family` says what each method promises."""
 
     causal = False
+    entering: Floats | None = None
+    leaving: Floats | None = None
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision, kept: Prepared) -> None:
         del kept  # these models are small: what is derived is made in memory

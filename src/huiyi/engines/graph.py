@@ -33,6 +33,7 @@ __all__ = [
     "Type",
     "as_type",
     "attention",
+    "bf16",
     "gated_silu",
     "gather",
     "ints",
@@ -123,21 +124,24 @@ class Rounded:
     plain: Node
 
 
-def rounded(x: Node) -> Rounded:
+def rounded(x: Node, scale: Node | None = None) -> Rounded:
     """Each token is divided by its largest number, so that one fixed step of rounding fits all of them.
 
-    To the plugin the product with int8 weights is then one of known ranges, its fastest kernel (AMX, VNNI).
+    To the plugin the product with int8 weights is then one of known ranges, its fastest kernel (AMX, VNNI). scale: [tokens, 1], by which
+    x is still to be multiplied.
     """
     x = as_type(x, Type.f32)
     largest = _largest(x)
-    return Rounded(_on_steps(ops.divide(x, largest)), _apart(largest), x)
+    if scale is None:
+        return Rounded(_on_steps(ops.divide(x, largest)), _apart(largest), x)
+    return Rounded(_on_steps(ops.divide(x, largest)), ops.multiply(_apart(largest), scale), ops.multiply(x, scale))
 
 
-def rms_rounded(x: Node, eps: float) -> Rounded:
-    """`rounded` of `rms_norm` without a weight: the norm only changes the scale."""
-    largest, mean = _largest(x), ops.reduce_mean(ops.power(x, scalar(2)), ints(-1), True)
+def rms_rounded(x: Node, eps: float, missing: Floats | None = None) -> Rounded:
+    """`rounded` of `rms_norm` without a weight: the norm only changes the scale. missing: as there."""
+    largest, mean = _largest(x), _mean_square(x, missing)
     scale = ops.divide(largest, ops.sqrt(ops.add(mean, scalar(eps))))
-    return Rounded(_on_steps(ops.divide(x, largest)), _apart(scale), rms_norm(x, None, eps))
+    return Rounded(_on_steps(ops.divide(x, largest)), _apart(scale), rms_norm(x, None, eps, missing))
 
 
 def _largest(x: Node) -> Node:
@@ -182,11 +186,13 @@ def gated_silu(
     gate: Tensor | Quantized,
     up: Tensor | Quantized,
     low: tuple[LowRankInputs | None, LowRankInputs | None] = (None, None),
-) -> Node:
+) -> Node | Rounded:
     """silu(x · gateᵀ) · (x · upᵀ), as wide as the products (Shazeer 2020): input for `linear`. low: of gate and of up."""
-    opened, raised = _product(x, gate, low[0]), _product(x, up, low[1])
-    one = ops.convert(scalar(1), opened.get_element_type())
-    return ops.multiply(ops.swish(opened, one), raised)
+    opened = _product(x, gate, low[0])
+    gated = ops.swish(opened, ops.convert(scalar(1), opened.get_element_type()))
+    if isinstance(x, Rounded) and isinstance(up, Quantized) and low[1] is None:
+        return rounded(ops.multiply(gated, _whole_numbers(x, up)), x.scale)  # one pass less than with the scale before
+    return ops.multiply(gated, _product(x, up, low[1]))
 
 
 def _product(x: Node | Rounded, weight: Tensor | Quantized, low: LowRankInputs | None = None) -> Node:
@@ -201,12 +207,17 @@ def _product(x: Node | Rounded, weight: Tensor | Quantized, low: LowRankInputs |
 def _weighted(x: Node | Rounded, weight: Tensor | Quantized) -> Node:
     if isinstance(weight, Quantized):
         rows = x if isinstance(x, Rounded) else rounded(x)
-        wide = ops.multiply(ops.convert(constant(Tensor("I8", weight.values)), Type.f32), ops.constant(weight.scales))
-        return ops.multiply(ops.matmul(rows.values, wide, False, True), rows.scale)
+        return ops.multiply(_whole_numbers(rows, weight), rows.scale)
     assert not isinstance(x, Rounded)
     # bf16 in the graph itself: weights widened here and narrowed again by the plugin are held twice and take 30 times as long to compile.
     kind = _TYPES[weight.dtype]
     return ops.matmul(as_type(x, kind), constant(weight), False, True)
+
+
+def _whole_numbers(x: Rounded, weight: Quantized) -> Node:
+    """The product without the scale of the tokens."""
+    wide = ops.multiply(ops.convert(constant(Tensor("I8", weight.values)), Type.f32), ops.constant(weight.scales))
+    return ops.matmul(x.values, wide, False, True)
 
 
 def as_type(x: Node, kind: Type) -> Node:
@@ -218,13 +229,24 @@ def stack(tensors: list[Tensor]) -> Tensor:
     return Tensor(tensors[0].dtype, np.concatenate([tensor.data for tensor in tensors]))
 
 
-def rms_norm(x: Node, weight: Floats | None, eps: float) -> Node:
-    """x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich 2019)."""
-    mean = ops.reduce_mean(ops.power(x, scalar(2)), ints(-1), True)
+def rms_norm(x: Node, weight: Floats | None, eps: float, missing: Floats | None = None) -> Node:
+    """x / sqrt(mean(x²) + eps) · weight over the last axis (Zhang and Sennrich 2019).
+
+    missing: a projection [width, k] whose squares belong to the mean, too.
+    """
+    mean = _mean_square(x, missing)
     y = ops.multiply(x, ops.divide(scalar(1), ops.sqrt(ops.add(mean, scalar(eps)))))
     return ops.multiply(
         y, ops.constant(weight if weight is not None else np.ones(x.get_output_partial_shape(0)[-1].get_length(), np.float32))
     )
+
+
+def _mean_square(x: Node, missing: Floats | None) -> Node:
+    mean = ops.reduce_mean(ops.power(x, scalar(2)), ints(-1), True)
+    if missing is None:
+        return mean
+    beside = ops.matmul(x, ops.constant(missing), False, False)
+    return ops.add(mean, ops.reduce_sum(ops.multiply(beside, beside), ints(-1), True))
 
 
 def layer_norm(x: Node, weight: Floats, bias: Floats, eps: float) -> Node:
@@ -283,8 +305,8 @@ def gather(x: Node, where: Node) -> Node:
 
 
 def split_heads(x: Node, heads: int, head_dim: int) -> Node:
-    """[rows, longest, heads · head_dim] → [rows, longest, heads, head_dim]."""
-    return ops.reshape(x, ints(0, 0, heads, head_dim), True)
+    """[tokens, heads · head_dim] → [tokens, heads, head_dim]."""
+    return ops.reshape(x, ints(0, heads, head_dim), True)
 
 
 def _size(x: Node, axis: int) -> int:

@@ -43,7 +43,7 @@ from huiyi.engines.weights import Tensor, Weights
 from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids
 
-SLICE_TOKENS = {"fp32": 512, "bf16": 512, "int8": 384}  # every layer keeps its intermediates for that many, see docs/decisions.md
+SLICE_TOKENS = 512  # go through a layer at once
 ATTENDING_TOKENS = 1024  # queries of a long text that attend together: what is done anew for all keys each time is a tenth of it
 LONG_TOKENS = 512  # texts up to this length go whole
 STEP_SECONDS = 0.5  # how long a long text works before others may go in between
@@ -62,10 +62,12 @@ class Family(Protocol):
     heads: int
     kv_heads: int
     head_dim: int
+    entering: Floats | None  # [hidden, hidden], see `embed`
+    leaving: Floats | None  # [hidden, hidden], see `finish`
     products: dict[str, tuple[int, tuple[int, ...]]]  # what is multiplied at once: input width, output widths of its parts; qkv is one
 
     def embed(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
-        """float32 [tokens, hidden]: what the first layer reads."""
+        """float32 [tokens, hidden]: what the first layer reads, once it is multiplied by `entering`."""
         ...
 
     def project(self, layer: int, hidden: Node, low: Mapping[str, LowRankInputs]) -> Node:
@@ -84,7 +86,7 @@ class Family(Protocol):
         ...
 
     def turn(self, which: Literal["q", "k"], x: Node, token_values: list[Node], layer_values: list[Node]) -> Node:
-        """Queries (to be scaled here) or keys [rows, longest, heads, head_dim], made ready to be multiplied."""
+        """Queries (to be scaled here) or keys [tokens, heads, head_dim], made ready to be multiplied."""
         ...
 
     def mix(self, layer: int, hidden: Node, attended: Node, low: Mapping[str, LowRankInputs]) -> Node:
@@ -96,7 +98,7 @@ class Family(Protocol):
         ...
 
     def finish(self, hidden: Floats) -> Floats:
-        """What comes after the last layer, for the rows that are pooled."""
+        """What comes after the last layer, once that is multiplied by `leaving`, for the rows that are pooled."""
         ...
 
 
@@ -124,7 +126,7 @@ class OpenVINOEngine:
         core = ov.Core()
         self.precision: Precision = resolve_precision(precision, core)
         self.threads = threads
-        self._slice_tokens = SLICE_TOKENS[self.precision]
+        self._slice_tokens = SLICE_TOKENS
         self.dim = checkpoint.config.hidden_size
         self.max_tokens = checkpoint.max_tokens
         self._layers = checkpoint.config.num_layers
@@ -138,10 +140,11 @@ class OpenVINOEngine:
         self._options = self._compile_options(KEPT_SHAPES["whole" if whole else "stages"])
         self._is_whole = whole
         if not whole:
-            return_large_blocks()
+            keep_large_blocks()
         self.long_tokens = self.max_tokens if whole else min(LONG_TOKENS, self.max_tokens)
         family = self._family
         self._qkv_width = (family.heads + 2 * family.kv_heads) * family.head_dim
+        self._entering, self._leaving = (self._compile_product(matrix) for matrix in (family.entering, family.leaving))
         self._layer_values = [self._family.layer_values(layer) for layer in range(self._layers)]
         self._nothing = self._no_adapter()
         self._adapters: weakref.WeakSet[Adapted] = weakref.WeakSet()  # those in use; touched by the worker alone
@@ -169,7 +172,7 @@ class OpenVINOEngine:
     def _forward(self, batch: Sequence[Ids], adapter: Adapted | None) -> Floats:
         lengths = np.array([len(ids) for ids in batch])
         positions = np.concatenate([np.arange(n) for n in lengths])
-        hidden, tokens = self._family.embed(np.concatenate(batch), positions), self._family.token_values(positions)
+        hidden, tokens = self._embed(np.concatenate(batch), positions), self._family.token_values(positions)
         rows, last, pick = batch_rows(lengths, self._family.causal, self._pooling)
         if self._whole:
             (out,) = self._whole(hidden, *tokens, *rows.values(), *last.values(), pick, *self._low(adapter, range(self._layers + 1)))
@@ -194,7 +197,7 @@ class OpenVINOEngine:
             row: Floats = self._forward([ids], adapter)[0]
             return row
         family, positions = self._family, np.arange(len(ids))
-        tokens, passing = family.token_values(positions), self._passing(family.embed(ids, positions))
+        tokens, passing = family.token_values(positions), self._passing(self._embed(ids, positions))
         parts, began = spans(len(ids), ATTENDING_TOKENS), time.perf_counter()
         for layer in range(self._layers):
             for start, end in parts:
@@ -215,7 +218,7 @@ class OpenVINOEngine:
             low = self._low(adapter, [self._layers])
             rows.append(np.array(self._stages[-1](attended, passing.hidden.data[start:end], *low)[0].data))
             yield
-        pooled: Floats = family.finish(np.concatenate(rows)).mean(axis=0)
+        pooled: Floats = self._finish(np.concatenate(rows)).mean(axis=0)
         return pooled
 
     def _use(self, adapter: Adapted | None) -> None:
@@ -230,8 +233,6 @@ class OpenVINOEngine:
         """Compile the graphs, with inputs for what adapters add to these products; the old ones go first, so that nothing is held twice."""
         self._products: frozenset[str] | None = None  # what is half built will be built again
         self._whole, self._stages = None, []
-        if not self._is_whole:
-            (keep_large_blocks if products else return_large_blocks)()
         if self._is_whole:
             self._whole = self._compile_whole(products)
         else:
@@ -291,8 +292,15 @@ class OpenVINOEngine:
         assert self._attention
         return self._attention(of_queries, of_keys, *q_tokens, *k_tokens, *self._layer_values[layer], *rows.values())[0]
 
+    def _embed(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+        embedded = self._family.embed(ids, positions)
+        return self._entering(embedded)[0].data if self._entering else embedded
+
+    def _finish(self, hidden: Floats) -> Floats:
+        return self._family.finish(self._leaving(hidden)[0].data if self._leaving else hidden)
+
     def _pool(self, hidden: Floats, lengths: NDArray[np.int64]) -> Floats:
-        finished = self._family.finish(hidden)
+        finished = self._finish(hidden)
         return mean_pool(finished, lengths) if self._pooling == "mean" else finished
 
     def _compile_options(self, kept_shapes: int) -> dict[str, Any]:
@@ -301,6 +309,15 @@ class OpenVINOEngine:
         if self.threads:
             options["INFERENCE_NUM_THREADS"] = self.threads
         return options
+
+    def _compile_product(self, matrix: Floats | None) -> "_Compiled | None":
+        """x · matrix in f32. numpy's threads would go on spinning after it, and the layers that come next take half as long again."""
+        if matrix is None:
+            return None
+        rows = parameter([-1, self.dim])
+        product = ops.matmul(rows, ops.constant(np.ascontiguousarray(matrix, np.float32)), False, False)
+        options = self._options | {"INFERENCE_PRECISION_HINT": "f32"}
+        return _Compiled(self._core.compile_model(model([product], [rows], "product"), "CPU", options))
 
     def _compile_whole(self, products: frozenset[str]) -> "_Compiled":
         family, low = self._family, self._low_inputs(range(self._layers + 1), products)
@@ -329,7 +346,7 @@ class OpenVINOEngine:
             outputs.append(hidden)
         if stage < self._layers:
             outputs.append(as_type(family.project(stage, hidden, _of_layer(low, stage)), self._between))
-        return self._compile(outputs, [*inputs, *_flat(low)], f"stage{stage}", frees=bool(products))
+        return self._compile(outputs, [*inputs, *_flat(low)], f"stage{stage}")
 
     def _compile_attention(self) -> "_Compiled":
         family, rows = self._family, Rows.parameters()
@@ -345,29 +362,29 @@ class OpenVINOEngine:
     ) -> Node:
         """of_queries, of_keys: what `project` gave for the tokens that ask and for those that are asked."""
         family, first, heads = self._family, 0, []
-        for x, where, count in ((of_queries, rows.queries, family.heads), *[(of_keys, rows.keys, family.kv_heads)] * 2):
+        for x, count in ((of_queries, family.heads), *[(of_keys, family.kv_heads)] * 2):
             columns = ops.slice(x, ints(first), ints(first + count * family.head_dim), ints(1), ints(1))
-            heads.append(split_heads(gather(columns, where), count, family.head_dim))
+            heads.append(split_heads(columns, count, family.head_dim))
             first += count * family.head_dim
-        q = family.turn("q", heads[0], [gather(value, rows.queries) for value in q_tokens], values)
-        k = family.turn("k", heads[1], [gather(value, rows.keys) for value in k_tokens], values)
-        return attention(q, k, heads[2], rows)
+        q, k = family.turn("q", heads[0], q_tokens, values), family.turn("k", heads[1], k_tokens, values)
+        return attention(gather(q, rows.queries), gather(k, rows.keys), gather(heads[2], rows.keys), rows)
 
     def _token_inputs(self) -> list[Node]:
         return [parameter([-1, 1, self._family.head_dim]) for _ in self._family.token_values(np.arange(1))]
 
-    def _compile(self, outputs: list[Node], inputs: list[Node], name: str, frees: bool = False) -> "_Compiled":
-        return _Compiled(self._core.compile_model(model(outputs, inputs, name), "CPU", self._options), frees)
+    def _compile(self, outputs: list[Node], inputs: list[Node], name: str) -> "_Compiled":
+        return _Compiled(self._core.compile_model(model(outputs, inputs, name), "CPU", self._options))
 
 
 class _Compiled:
-    """A compiled graph as a function of tensors. What it returns is overwritten by its next call, unless `into` says where to write.
+    """A compiled graph as a function of tensors. What it returns is overwritten by its next call.
 
-    frees: whether it gives the room for its intermediates back after each call with `into`.
+    Unless `into` says where to write: then the room for its intermediates is given back, too, for the next graph to take while the
+    caches still hold it.
     """
 
-    def __init__(self, compiled: ov.CompiledModel, frees: bool) -> None:
-        self._compiled, self._frees = compiled, frees
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
 
@@ -378,7 +395,7 @@ class _Compiled:
         for index, tensor in enumerate(into):
             self._request.set_output_tensor(index, tensor)
         self._request.infer()
-        if self._frees and into:
+        if into:
             self._compiled.release_memory()
         return [self._request.get_output_tensor(index) for index in self._outputs]
 
@@ -423,28 +440,12 @@ def _flat(low: Mapping[tuple[int, str], LowRankInputs]) -> list[Node]:
 def keep_large_blocks() -> None:
     """Have freed blocks stay in the process, where the next graph takes them, instead of going back to the system (glibc).
 
-    With adapters the graphs need half as much room again for what they add. Each gives its room back after every call, which costs 13 %
-    of the speed when the system has to clear the pages anew each time, and nothing measurable this way.
+    Graphs give their room back after every call; cleared anew by the system each time it would cost 13 % of the speed.
     """
-    _malloc(1 << 30, 1 << 30)
-
-
-def return_large_blocks() -> None:
-    """Have blocks of 1 MB and more go back to the system when they are freed (glibc; elsewhere nothing happens).
-
-    glibc raises that size as it sees larger blocks freed; batches of ever other lengths then leave holes, 0.2 GB within minutes.
-    """
-    _malloc(1 << 20, 1 << 17)
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def _malloc(returned_from: int, trimmed_from: int) -> None:
-    """Bytes from which a freed block goes back to the system, and a free end of the heap."""
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_THRESHOLD, returned_from)
-        libc.mallopt(_M_TRIM_THRESHOLD, trimmed_from)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def resolve_precision(precision: str, core: "ov.Core | None" = None) -> Precision:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from huiyi.engines.graph import Quantized
 from huiyi.engines.weights import Tensor, release_pages
 
-_VERSION = 1  # of what the files mean; a change of quantisation or rotation needs another
+_VERSION = 2  # of what the files mean; a change of quantisation or rotation needs another
 
 
 class Prepared:

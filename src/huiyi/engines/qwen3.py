@@ -17,6 +17,7 @@ from huiyi.engines.graph import (
     Precision,
     Quantized,
     Rounded,
+    bf16,
     gated_silu,
     ints,
     linear,
@@ -32,6 +33,8 @@ from huiyi.engines.prepared import Prepared
 from huiyi.engines.weights import Tensor
 from huiyi.types import Floats, Ids
 
+LOUD = 8  # times the median channel
+
 PRODUCTS = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "o": ("self_attn.o_proj",),
@@ -45,8 +48,10 @@ class Qwen3:
     """One checkpoint's blocks; `openvino.Family` says what each method promises.
 
     For int8 the residual stream is rotated by an orthogonal matrix folded into the weights (QuaRot, Ashkboos et al. 2024): RMS norm
-    without its weight commutes with a rotation, so the results are the same, but a channel a hundred times larger than the others is
-    spread over all of them before activations are rounded to 8 bits. The values of a head are rotated likewise from v_proj to o_proj.
+    without its weight commutes with a rotation, so the results are the same, but a channel larger than the others is spread over all of
+    them before activations are rounded to 8 bits. A channel many times larger is first divided by the root of how many times, and what
+    reads it multiplied (SmoothQuant, Xiao et al. 2023), so that neither drowns the rest; the norms add what they then miss of its square.
+    The values of a head are rotated likewise from v_proj to o_proj.
     """
 
     causal = True
@@ -68,18 +73,27 @@ class Qwen3:
         self._precision: Precision = precision
         self._kept = kept
         self._rotation = orthogonal(self.config.hidden_size) if precision == "int8" else None
+        self.entering: Floats | None = None
+        self.leaving: Floats | None = None
+        self._divisors: Floats = np.ones(hidden, np.float32)
+        self._missing: Floats | None = None  # a projection, see `rms_norm`
+        self._loud: frozenset[int] = frozenset()  # layers in bf16
+        if self._rotation is not None:
+            norms = self._kept("rows", self._row_norms)
+            assert isinstance(norms, Tensor)
+            self._smooth(np.array(norms.data))
+            self.entering, self.leaving = self._rotation / self._divisors[:, None], self._rotation.T * self._divisors
         self._head_rotation = orthogonal(self.head_dim)
         self._frequencies = self.config.rope_theta ** (-np.arange(0, self.head_dim, 2) / self.head_dim)
 
     def embed(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
         table = self._weights["embed_tokens.weight"]
-        hidden = Tensor(table.dtype, table.data[ids]).float32()
-        return hidden if self._rotation is None else hidden @ self._rotation
+        return Tensor(table.dtype, table.data[ids]).float32()
 
     def project(self, layer: int, hidden: Node, low: Mapping[str, LowRankInputs]) -> Node:
         name, norm = f"layers.{layer}.", "input_layernorm.weight"
         weight = self._into(name, [f"self_attn.{which}_proj.weight" for which in "qkv"], norm)
-        return linear(self._norm(hidden, name + norm), weight, low=low.get("qkv"))
+        return linear(self._norm(hidden, layer, norm), weight, low=low.get("qkv"))
 
     def token_values(self, positions: NDArray[np.int64]) -> list[Floats]:
         """cos and signed sin [tokens, 1, head_dim] of the rotary positions (Su et al. 2021): the sign of `turn`'s swapped halves."""
@@ -96,7 +110,7 @@ class Qwen3:
         """Norm of each head, then its rotary position; the norm's weight goes with cos and sin, which all heads share."""
         x, weight = rms_norm(x, None, self.config.rms_norm_eps), layer_values["qk".index(which)]
         cos, sin = (ops.multiply(value, w) for value, w in zip(token_values, (weight, self._swapped(weight, 0)), strict=True))
-        return ops.add(ops.multiply(x, cos), ops.multiply(self._swapped(x, 3), sin))
+        return ops.add(ops.multiply(x, cos), ops.multiply(self._swapped(x, 2), sin))
 
     def _swapped(self, x: Node, axis: int) -> Node:
         """The two halves of each head, the second one first."""
@@ -108,7 +122,7 @@ class Qwen3:
         name, norm = f"layers.{layer}.", "post_attention_layernorm.weight"
         hidden = ops.add(hidden, linear(attended, self._out_of(name + "self_attn.o_proj.weight"), low=low.get("o")))
         gate, up = (self._into(name, [f"mlp.{which}_proj.weight"], norm) for which in ("gate", "up"))
-        gated = gated_silu(self._norm(hidden, name + norm), gate, up, (low.get("gate"), low.get("up")))
+        gated = gated_silu(self._norm(hidden, layer, norm), gate, up, (low.get("gate"), low.get("up")))
         return ops.add(hidden, linear(gated, self._out_of(name + "mlp.down_proj.weight"), low=low.get("down")))
 
     def low_rank(self, layer: int, product: str, linears: Mapping[str, LowRank], rank: int) -> LowRank | None:
@@ -119,15 +133,16 @@ class Qwen3:
 
     def finish(self, hidden: Floats) -> Floats:
         """The model's last norm, in float32."""
-        hidden = hidden if self._rotation is None else hidden @ self._rotation.T
         mean = np.mean(hidden * hidden, axis=1, keepdims=True)
         normed: Floats = hidden / np.sqrt(mean + np.float32(self.config.rms_norm_eps)) * self._weights["norm.weight"].float32()
         return normed
 
-    def _norm(self, x: Node, weight: str) -> Node | Rounded:
-        if self._precision == "int8":
-            return rms_rounded(x, self.config.rms_norm_eps)
-        return rms_norm(x, self._weights[weight].float32(), self.config.rms_norm_eps)
+    def _norm(self, x: Node, layer: int, weight: str) -> Node | Rounded:
+        if self._rotation is None:
+            return rms_norm(x, self._weights[f"layers.{layer}.{weight}"].float32(), self.config.rms_norm_eps)
+        if layer in self._loud:
+            return rms_norm(x, None, self.config.rms_norm_eps, self._missing)
+        return rms_rounded(x, self.config.rms_norm_eps, self._missing)
 
     def _into(self, layer: str, names: list[str], norm: str) -> Tensor | Quantized:
         """Weights that read the residual stream through a norm, one below the other."""
@@ -141,7 +156,7 @@ class Qwen3:
             matrices: list[Floats] = [tensor.float32() for tensor in tensors]
             if len(matrices) == 3:  # q, k, v
                 matrices[2] = self._turned_values(matrices[2])
-            return quantize(self._reading(np.concatenate(matrices), layer + norm))
+            return self._rounded(self._reading(np.concatenate(matrices), layer + norm), layer)
 
         return self._kept(layer + "+".join(name.split(".")[-2] for name in names), make)
 
@@ -151,11 +166,35 @@ class Qwen3:
         if rotation is None:
             return prepared(tensor, self._precision)
 
-        def make() -> Quantized:
+        def make() -> Tensor | Quantized:
             matrix = self._writing(tensor.float32())
-            return quantize(self._reading_values(matrix) if "o_proj" in name else matrix)
+            return self._rounded(self._reading_values(matrix) if "o_proj" in name else matrix, name)
 
         return self._kept(name, make)
+
+    def _rounded(self, matrix: Floats, name: str) -> Tensor | Quantized:
+        is_loud = int(name.split(".")[1]) in self._loud
+        return bf16(Tensor("F32", matrix)) if is_loud else quantize(matrix)
+
+    def _row_norms(self) -> Tensor:
+        """How much each matrix writes to each channel of the residual stream, beside the median channel: [1 + 2 · layers, hidden]."""
+        table = self._weights["embed_tokens.weight"]
+        some = Tensor(table.dtype, table.data[:: max(1, len(table.data) // 2048)]).float32()
+        norms = [np.linalg.norm(some, axis=0)]
+        for layer in range(self.config.num_layers):
+            for name in ("self_attn.o_proj", "mlp.down_proj"):
+                norms.append(np.linalg.norm(self._weights[f"layers.{layer}.{name}.weight"].float32(), axis=1))
+        return Tensor("F32", np.array([norm / max(np.median(norm), 1e-12) for norm in norms], np.float32))
+
+    def _smooth(self, norms: Floats) -> None:
+        """Channels that get much more than the others are divided by the root of how much; layers that write so much stay in bf16."""
+        self._loud = frozenset(np.flatnonzero(norms[1:].reshape(-1, 2 * norms.shape[1]).max(axis=1) > LOUD).tolist())
+        times = norms.max(axis=0)
+        self._divisors = np.sqrt(np.where(times > LOUD, times, 1)).astype(np.float32)
+        channels = np.flatnonzero(self._divisors > 1)
+        if len(channels) and self._rotation is not None:
+            missed = np.sqrt((self._divisors[channels] ** 2 - 1) / len(times))
+            self._missing = np.ascontiguousarray(self._rotation.T[:, channels] * missed, np.float32)
 
     # What the rotations of int8 make of a matrix [out, in], by what it reads and what it writes.
 
@@ -179,12 +218,12 @@ class Qwen3:
     def _reading(self, matrix: Floats, norm: str) -> Floats:
         """It reads the residual stream behind a norm, whose weight it takes over."""
         assert self._rotation is not None
-        return np.asarray(matrix * self._weights[norm].float32() @ self._rotation, np.float32)
+        return np.asarray(matrix * (self._weights[norm].float32() * self._divisors) @ self._rotation, np.float32)
 
     def _writing(self, matrix: Floats) -> Floats:
         """It writes to the residual stream."""
         assert self._rotation is not None
-        return np.asarray(self._rotation.T @ matrix, np.float32)
+        return np.asarray(self._rotation.T @ (matrix / self._divisors[:, None]), np.float32)
 
     def _reading_values(self, matrix: Floats) -> Floats:
         """It reads the heads' values, mixed by attention."""
