@@ -24,6 +24,7 @@ from huiyi.server.app import ServerSettings, create_app
 from huiyi.serving import Served
 
 JSON = {"Content-Type": "application/json"}
+START_S = 240  # of a process, however busy the machine is
 
 
 def fake_served(
@@ -121,7 +122,7 @@ def command(
             assert process.poll() is None, (log / "err").read_text()
             return "ready: " in (log / "out").read_text()
 
-        until(ready)
+        until(ready, START_S)
         address = next(line for line in (log / "out").read_text().splitlines() if line.startswith("ready: "))
         yield process, address.removeprefix("ready: ").removesuffix("/v1")
     finally:

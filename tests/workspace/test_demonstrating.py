@@ -14,8 +14,11 @@ from huiyi.demo import samples
 from huiyi.errors import Conflict
 from huiyi.model import Model
 from huiyi.workspace.demonstrating import FAQ, MESSAGES, Demo
+from huiyi.workspace.jobfile import Job
 from huiyi.workspace.jobs import Jobs
 from huiyi.workspace.repeats import FOLDER, open_repeats
+from huiyi.workspace.topic_maps import FOLDER as MAP
+from huiyi.workspace.topic_maps import open_map
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +92,23 @@ def test_repeats_are_found_and_traps_are_not(first: Demo) -> None:
     assert first.repeats.rows - first.repeats.kept <= 2 * first.repeats.planted
 
 
+def done(jobs: Jobs, kind: str) -> Job:
+    [job] = [job for job in jobs.list() if job.kind == kind]
+    assert (job.collection, job.state) == (MESSAGES, "succeeded")
+    return job
+
+
+def test_its_topics_are_a_job_that_is_done_with_a_map(first: Demo, home: Path) -> None:
+    jobs = Jobs(home=home)
+    job = done(jobs, "cluster")
+    found = open_map(jobs.file(job.id, "topics.jsonl").parent / MAP)
+    assert len(found.rows) == first.topics.rows
+    assert [topic["name"] for topic in job.result["topics"]] == [topic.name for topic in first.topics.topics]
+
+
 def test_its_repeats_are_a_job_that_is_done_and_can_be_worked_on(first: Demo, home: Path) -> None:
     jobs = Jobs(home=home)
-    [job] = jobs.list()
-    assert (job.kind, job.collection, job.state) == ("dedup", MESSAGES, "succeeded")
+    job = done(jobs, "dedup")
     assert str(home) not in json.dumps(job.result)
     found = open_repeats(jobs.file(job.id, "kept.jsonl").parent / FOLDER)
     shown = found.view(found.threshold)

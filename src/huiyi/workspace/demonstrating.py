@@ -1,8 +1,8 @@
 """The demo: a shop's messages and its FAQ put through every job, and what each job found.
 
-It makes two collections, a classifier, a calibration, a job (its repeats, for the console) and the folder HOME/demo, nothing else. What was
-found is kept there: with the same model, a second run embeds nothing and looks it up. What was planted in the texts says how much of it a
-job found; no job is told of it.
+It makes two collections, a classifier, a calibration, two jobs (topics and repeats, for the console) and the folder HOME/demo, nothing
+else. What was found is kept there: with the same model, a second run embeds nothing and looks it up. What was planted in the texts says
+how much of it a job found; no job is told of it.
 """
 
 import hashlib
@@ -27,7 +27,6 @@ from huiyi.sources.outputs import replacing, write_table
 from huiyi.training.calibration import fit, fold_of, judge_by_folds
 from huiyi.workspace.answering import answer, answer_learn
 from huiyi.workspace.classifying import classify_fit, classify_predict, classify_texts
-from huiyi.workspace.clustering import cluster_file
 from huiyi.workspace.collections import collection_list, open_collection, reindex
 from huiyi.workspace.indexing import index
 from huiyi.workspace.jobs import Jobs
@@ -359,29 +358,37 @@ def _source(folder: Path, contents: Contents, unread: Sequence[str]) -> str | Pa
 
 def _topics(source: str | Path, folder: Path, model: Model) -> FoundTopics:
     output = folder / "topics.jsonl"
-    found = cluster_file(source, lambda: model, date="date", n_topics=TOPICS, output=output, overwrite=True)
+    found = _worked("cluster", source, {"date": "date", "n_topics": TOPICS}, output, model)
     planted = set(samples.planted().new_topic)
     of = [row["topic"] for row in _lines(output) if row["id"] in planted]
-    counts = {topic.topic: of.count(topic.topic) for topic in found.topics}
-    new = max(range(len(found.topics)), key=lambda place: counts[found.topics[place].topic])
+    counts = {topic["topic"]: of.count(topic["topic"]) for topic in found["topics"]}
+    new = max(range(len(found["topics"])), key=lambda place: counts[found["topics"][place]["topic"]])
     return FoundTopics(
-        rows=found.rows,
-        weeks=found.periods,
-        topics=tuple(FoundTopic(each.name, each.rows, each.trend, each.per_period, each.examples[0]) for each in found.topics),
+        rows=found["rows"],
+        weeks=tuple(found["periods"]),
+        topics=tuple(
+            FoundTopic(each["name"], each["rows"], each["trend"], tuple(each["per_period"]), each["examples"][0])
+            for each in found["topics"]
+        ),
         new=new,
-        inside=counts[found.topics[new].topic],
+        inside=counts[found["topics"][new]["topic"]],
         planted=len(of),
-        seconds=found.seconds,
+        seconds=found["seconds"],
     )
 
 
-def _repeats(source: str | Path, ids: Sequence[str], folder: Path, model: Model) -> FoundRepeats:
-    """Kept as a job too, which the console shows."""
-    arguments = {"collection": source} if source == MESSAGES else {"file": Path(source).name}
+def _worked(kind: str, source: str | Path, arguments: dict[str, Any], output: Path, model: Model) -> dict[str, Any]:
+    """What a job of this kind found. It is kept, for the console to show; output: one of its files, put there too."""
+    where = {"collection": source} if source == MESSAGES else {"file": Path(source).name}
     jobs = Jobs()
-    job = jobs.work_now("dedup", arguments, lambda _: model, folder, MESSAGES)
-    found, review = job.result or {}, folder / "repeats.jsonl"
-    shutil.copyfile(jobs.file(job.id, review.name), review)
+    job = jobs.work_now(kind, where | arguments, lambda _: model, output.parent, MESSAGES)
+    shutil.copyfile(jobs.file(job.id, output.name), output)
+    return job.result or {}
+
+
+def _repeats(source: str | Path, ids: Sequence[str], folder: Path, model: Model) -> FoundRepeats:
+    review = folder / "repeats.jsonl"
+    found = _worked("dedup", source, {}, review, model)
     lines, planted = _lines(review), samples.planted()
     groups: dict[str, str] = {}  # of a message that goes, the one that stays
     for line in lines:
