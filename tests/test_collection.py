@@ -524,6 +524,19 @@ def test_a_number_of_hits_that_is_none_is_refused(faq, k) -> None:
         faq.search("a", k)
 
 
+@pytest.mark.parametrize("query", [None, 5, ["a"], b"a", [[1.0, 2.0]]])
+def test_a_query_that_is_neither_a_text_nor_a_vector_is_refused(faq, query) -> None:
+    with pytest.raises(InvalidInput, match="a query is a text that is not empty, or a vector"):
+        faq.search(query)
+
+
+def test_one_id_is_as_good_as_a_list_of_one(faq) -> None:
+    faq.add([{"id": "12", "text": "where is my other parcel"}])
+    assert faq.recommend(like="12", k=1) == faq.recommend(like=["12"], k=1)
+    with pytest.raises(InvalidInput, match="ids are texts"):
+        faq.recommend(like=[12])
+
+
 def test_a_least_score_that_is_no_number_is_refused(faq) -> None:
     with pytest.raises(InvalidInput, match="not NaN"):
         faq.search("a", min_score=float("nan"))

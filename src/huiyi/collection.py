@@ -28,6 +28,7 @@ from huiyi.retrieval import (
     Mode,
     Queries,
     Relevance,
+    as_vector,
     best,
     fused,
     marked,
@@ -237,8 +238,8 @@ class Collection:
         is the one that was learned. diversity: 0 to 1, how much hits shall differ from one another. highlight: fill in `spans`.
         rerank: reads the rerank_depth best (k at least) together with the query; `score` is then its probability that a text answers.
         """
-        vectors = None if vector is None else np.asarray(vector, np.float32)[None]
-        queries = [query] if isinstance(query, str) else np.asarray(query, np.float32)[None]
+        vectors = None if vector is None else as_vector(vector)[None]
+        queries = [query] if isinstance(query, str) else as_vector(query)[None]
         how: dict[str, Any] = {"vectors": vectors, "highlight": highlight, "rerank": rerank, "rerank_depth": rerank_depth}
         return self.search_all(queries, k, mode, filter, min_score=min_score, diversity=diversity, **how)[0]
 
@@ -404,9 +405,9 @@ class Collection:
     def recommend(
         self,
         *,
-        like: Sequence[str] = (),
-        dislike: Sequence[str] = (),
-        history: Sequence[str] = (),
+        like: Sequence[str] | str = (),
+        dislike: Sequence[str] | str = (),
+        history: Sequence[str] | str = (),
         k: int = 10,
         diversity: float = 0.3,
         filter: Filtering = None,
@@ -416,6 +417,7 @@ class Collection:
         NotFound for an id that is not there.
         """
         store, tree = self._store, parse(filter)
+        like, dislike, history = map(_ids, (like, dislike, history))
         asked: dict[str, Any] = {"like": like, "dislike": dislike, "history": history, "k": k, "diversity": diversity}
         understanding.require_apart(like, dislike)
         ids, texts, vectors = _named(store, [*like, *dislike, *history])

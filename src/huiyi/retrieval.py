@@ -102,6 +102,17 @@ def marked(hit: Hit, query: str) -> Hit:
     return replace(hit, spans=tuple(spans(hit.text, query)))
 
 
+def as_vector(given: object) -> Floats:
+    """float32 [dim]. InvalidInput."""
+    try:
+        vector = np.asarray(given, np.float32)
+    except (TypeError, ValueError):
+        vector = np.empty((), np.float32)
+    if given is None or vector.ndim != 1:
+        raise InvalidInput(f"a query is a text that is not empty, or a vector [dim], not {str(given)[:60]!r}")
+    return vector
+
+
 def _unit(vectors: Floats) -> Floats:
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if vectors.ndim != 2 or not (np.isfinite(norms).all() and (norms > 0).all()):
