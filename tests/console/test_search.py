@@ -53,3 +53,9 @@ def test_a_search_works_by_keyboard_alone(visit) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("[data-hit]").first).to_contain_text("password")
     expect(page.locator(":focus")).to_have_count(1)
+
+
+def test_it_begins_with_records_in_the_visitors_language(visit) -> None:
+    page = visit("/search?collection=messages")
+    expect(page.locator(".empty")).to_contain_text("I forgot my password")
+    expect(page.locator(".empty")).not_to_contain_text("退款")

@@ -98,6 +98,14 @@ def test_a_job_that_is_not_there_is_a_sentence_and_the_page_goes_on(visit) -> No
     expect(page.get_by_role("button", name="Find topics")).to_be_enabled()
 
 
+def test_the_page_begins_with_what_was_found_last(visit, found: str) -> None:
+    page = visit("/topics")
+    expect(page.locator(".map[data-drawn]")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"job=\d{8}-"))
+    reloaded(page)
+    expect(page.locator(".map[data-drawn]")).to_be_visible()
+
+
 def test_the_page_begins_with_the_largest_collection_that_has_dates(visit) -> None:
     page = visit("/topics")
     expect(page.get_by_label("Dates from")).to_have_value("when")

@@ -8,7 +8,18 @@ from typing import Any, Literal
 from nicegui import ui
 
 from huiyi.console.frame import Page, View, heading, menu
-from huiyi.console.work import Watch, begun_with, collection_sizes, download, earlier_jobs, figure, jobs_of, no_collections, submit
+from huiyi.console.work import (
+    Watch,
+    begun_with,
+    collection_sizes,
+    download,
+    earlier_jobs,
+    figure,
+    found_last,
+    jobs_of,
+    no_collections,
+    submit,
+)
 from huiyi.workspace.jobfile import Job
 from huiyi.workspace.jobs import Jobs
 from huiyi.workspace.repeats import FOLDER, Choice, FoundRepeats, RepeatGroup, RepeatsView, Twin, open_repeats
@@ -66,7 +77,7 @@ class DuplicatesPage:
 
     async def start(self) -> None:
         """What the address asks for, else what was found last."""
-        id_ = self.view.query.get("job") or await self.last()
+        id_ = self.view.query.get("job") or await found_last(self.view, "dedup", self.sizes)
         if not id_:
             await self.show_empty()
             return
@@ -78,13 +89,6 @@ class DuplicatesPage:
             await self.done(job)
         else:
             await self.watch.follow(job)
-
-    async def last(self) -> str | None:
-        """The newest search within a collection that is there; none where the address names a collection, in which to search."""
-        if "collection" in self.view.query:
-            return None
-        there = (job for job in await self.found_before() if job.state == "succeeded" and job.collection in self.sizes)
-        return next((job.id for job in there if not job.arguments.get("against")), None)
 
     async def show_empty(self) -> None:
         self.result.clear()

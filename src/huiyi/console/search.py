@@ -1,13 +1,16 @@
 """The page Search: a collection by meaning, by words, by both, or both side by side; filters, marked words, and why a record was found."""
 
 import json
+import re
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from nicegui import ui
 
 from huiyi import workspace
 from huiyi.console.frame import Page, View, Words, heading, link_button
+from huiyi.console.words import Language
 from huiyi.errors import InvalidInput
 from huiyi.workspace import Collection
 
@@ -16,6 +19,8 @@ STEP, MOST_SHOWN = 10, 200
 LOOKED_AT = 1_000  # records from which the choices of filters are made
 MOST_VALUES, MOST_FIELDS = 24, 6
 MOST_TOLD, LONG = 12, 40  # fields of a hit; characters of a value that is told as a sentence
+EXAMPLES = 3
+OF_LANGUAGE: dict[Language, re.Pattern[str]] = {"en": re.compile(r"\A[ -~]*\Z"), "zh": re.compile("[一-鿿]")}
 EXAMPLE = '{"price": {"$lt": 10}}'
 
 
@@ -205,8 +210,9 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def overview(collection: Collection) -> tuple[int, dict[str, list[str]], list[str]]:
-    """How many records there are; for each field with few values in the first ones these values; a few texts to begin with."""
+def overview(collection: Collection, language: Language) -> tuple[int, dict[str, list[str]], list[str]]:
+    """How many records there are; for each field with few values in the first ones these values; a few texts to begin with, in the
+    visitor's language where there are enough."""
     records = collection.page(LOOKED_AT).records
     seen: dict[str, Counter[str]] = {}
     for record in records:
@@ -216,7 +222,9 @@ def overview(collection: Collection) -> tuple[int, dict[str, list[str]], list[st
                     seen.setdefault(field, Counter())[each] += 1
     few = {field: sorted(values) for field, values in seen.items() if 1 < len(values) <= MOST_VALUES}
     short = [record.text for record in records if len(record.text) < 80]
-    return len(collection), dict(list(few.items())[:MOST_FIELDS]), short[:: max(1, len(short) // 3)][:3]
+    own = [text for text in short if OF_LANGUAGE[language].search(text)]
+    short = own if len(own) >= EXAMPLES else short
+    return len(collection), dict(list(few.items())[:MOST_FIELDS]), short[:: max(1, len(short) // EXAMPLES)][:EXAMPLES]
 
 
 async def build(view: View) -> None:
@@ -229,7 +237,7 @@ async def build(view: View) -> None:
         return
     chosen = view.query.get("collection", "")
     chosen = chosen if chosen in names else names[0]
-    count, choices, examples = await view.run(services.collections.run, chosen, overview)
+    count, choices, examples = await view.run(services.collections.run, chosen, partial(overview, language=view.language))
     form = Form(view, names, chosen, choices, count, examples)
     if form.query.value:
         view.begin(form.anew)

@@ -7,7 +7,18 @@ from nicegui import ui
 
 from huiyi.console.explorer import Explorer
 from huiyi.console.frame import Page, View
-from huiyi.console.work import Fields, Watch, begun_with, collection_sizes, earlier_jobs, fields_of, jobs_of, no_collections, submit
+from huiyi.console.work import (
+    Fields,
+    Watch,
+    begun_with,
+    collection_sizes,
+    earlier_jobs,
+    fields_of,
+    found_last,
+    jobs_of,
+    no_collections,
+    submit,
+)
 from huiyi.workspace.jobfile import Job
 from huiyi.workspace.jobs import Jobs
 from huiyi.workspace.topic_maps import FOLDER, TopicMap, open_map
@@ -71,14 +82,18 @@ class TopicsPage:
         self.result.clear()
         with self.result:
             await Explorer(self.view, found, job).begin()
+            earlier_jobs(
+                self.view, [each for each in await jobs_of(self.view, "cluster") if each.id != job.id], partial(_described, self.view)
+            )
 
     async def start(self) -> None:
-        """What the address asks for, else what there is to begin with."""
-        id_ = self.view.query.get("job")
+        """What the address asks for, else what was found last, else what there is to begin with."""
+        id_ = self.view.query.get("job") or await found_last(self.view, "cluster", self.sizes)
         if not id_:
             await self.show_empty()
             await (self.choose() if "collection" in self.view.query else self.prefer_dates())
             return
+        self.view.remember(job=id_)
         try:
             job = await self.view.run(self.view.services.jobs.get, id_)
             if job.collection in self.sizes:

@@ -177,6 +177,14 @@ async def jobs_of(view: View, kind: str) -> list[Job]:
     return [job for job in await view.run(view.services.jobs.list) if job.kind == kind]
 
 
+async def found_last(view: View, kind: str, sizes: Mapping[str, int]) -> str | None:
+    """The newest search within a collection that is there; none where the address names a collection, in which to search."""
+    if "collection" in view.query:
+        return None
+    there = (job for job in await jobs_of(view, kind) if job.state == "succeeded" and job.collection in sizes)
+    return next((job.id for job in there if not job.arguments.get("against")), None)
+
+
 def when(job: Job) -> str:
     return datetime.fromtimestamp(job.created).strftime("%Y-%m-%d %H:%M")
 
