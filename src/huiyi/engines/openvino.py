@@ -44,6 +44,7 @@ from huiyi.errors import InvalidInput
 from huiyi.types import Floats, Ids
 
 SLICE_TOKENS = 512  # go through a layer at once
+TRIM_BATCHES = 8  # after so many what the batches left free goes back to the system
 ATTENDING_TOKENS = 1024  # queries of a long text that attend together: what is done anew for all keys each time is a tenth of it
 LONG_TOKENS = 512  # texts up to this length go whole
 STEP_SECONDS = 0.5  # how long a long text works before others may go in between
@@ -146,6 +147,7 @@ class OpenVINOEngine:
         self._qkv_width = (family.heads + 2 * family.kv_heads) * family.head_dim
         self._entering, self._leaving = (self._compile_product(matrix) for matrix in (family.entering, family.leaving))
         self._layer_values = [self._family.layer_values(layer) for layer in range(self._layers)]
+        self._batches = 0
         self._nothing = self._no_adapter()
         self._adapters: weakref.WeakSet[Adapted] = weakref.WeakSet()  # those in use; touched by the worker alone
         self._mapped: list[Prepared | Weights] = [kept, checkpoint.weights]
@@ -177,6 +179,9 @@ class OpenVINOEngine:
         if self._whole:
             (out,) = self._whole(hidden, *tokens, *rows.values(), *last.values(), pick, *self._low(adapter, range(self._layers + 1)))
             return self._pool(out.data, lengths)
+        self._batches += 1
+        if self._batches % TRIM_BATCHES == 0:
+            return_free_blocks()
         passing = self._passing(hidden)
         for layer in range(self._layers):
             attended = self._attend(layer - 1, passing.qkv, passing.qkv, tokens, tokens, rows) if layer else None
@@ -446,6 +451,12 @@ def keep_large_blocks() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+
+
+def return_free_blocks() -> None:
+    """Give the system what lies free between blocks that are in use (glibc): batches of ever other lengths leave holes."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def resolve_precision(precision: str, core: "ov.Core | None" = None) -> Precision:
