@@ -28,7 +28,7 @@ from huiyi.model import Model
 from huiyi.workspace.adapters import adapted, adapter_checks, open_folder, tokenizer_of
 from huiyi.workspace.texts import text_encoder
 
-INT8_GAIN = 1.3  # over bf16, see docs/benchmarks.md; over fp32 more
+INT8_GAIN = 1.4  # over bf16, see docs/benchmarks.md; over fp32 more
 
 
 @dataclass(frozen=True)
