@@ -76,6 +76,16 @@ def test_no_two_rows_of_a_group_contradict_each_other_even_where_the_representat
     assert (pair.row, pair.other) == (2, 1)
 
 
+def test_the_row_that_stays_is_one_that_most_others_may_be_merged_with() -> None:
+    """All are like the question with an amount in it, and none of them means that amount."""
+    texts = ["借5000元利息多少", "借的利息多少啊", "利息多少呢", "借2000元利息多少"]
+    one = base(0)
+    rows = np.stack([one, near(one, 0.97, 1), near(one, 0.96, 2), near(one, 0.95, 3)])
+    assert {frozenset({0, 1, 2, 3})} == rows_of(dedup(rows, texts, 0.9, Guard.off()))
+    found = dedup(rows, texts, 0.9)
+    assert rows_of(found) == {frozenset({1, 2})}
+
+
 def test_another_threshold_is_the_same_as_asking_anew_without_searching(monkeypatch) -> None:
     rows = np.stack([near(base(i // 5), 0.7 + 0.06 * (i % 5), i) for i in range(60)])
     found = dedup(rows, threshold=0.8)

@@ -79,6 +79,7 @@ def test_numbers_that_are_the_same_or_no_numbers_pass(a: str, b: str) -> None:
         ("я могу войти", "я не могу войти"),
         ("ログインできる", "ログインできない"),
         ("أستطيع الدفع", "لا أستطيع الدفع"),
+        ("怎么微信里有花呗", "怎么微信里花呗还没有"),
     ],
 )
 def test_negation_on_one_side_is_remarked_on(a: str, b: str) -> None:
@@ -98,6 +99,7 @@ def test_negation_on_one_side_is_remarked_on(a: str, b: str) -> None:
         ("无法登录", "不能登录"),
         ("是否支持退货", "支持退货吗"),
         ("Not only cheap", "cheap"),
+        ("额度提了没有", "额度提了吗"),
     ],
 )
 def test_questions_and_words_that_deny_nothing_pass(a: str, b: str) -> None:
@@ -113,6 +115,7 @@ def test_questions_and_words_that_deny_nothing_pass(a: str, b: str) -> None:
         ("flights to Paris in May", "flights to London in May"),
         ("does it run on macOS", "does it run on Ubuntu"),
         ("北京的天气", "南京的天气"),
+        ("花呗怎么还款", "怎么还款借呗"),
     ],
 )
 def test_names_that_differ_are_remarked_on(a: str, b: str) -> None:
@@ -128,6 +131,8 @@ def test_names_that_differ_are_remarked_on(a: str, b: str) -> None:
         ("手机怎么充值", "电话怎么充值"),
         ("Great service", "Nice service"),
         ("Kataraina was born here", "born here was Cataraina"),
+        ("取消花呗申请", "取消贷款申请"),
+        ("为什么没有花呗", "为什么我的支付宝没有这个"),
     ],
 )
 def test_other_words_and_spellings_pass(a: str, b: str) -> None:

@@ -5,10 +5,11 @@ chain. What the guard remarks on (`tasks/guard`) is never merged, but in `apart`
 (`tasks/scripts`) nothing is semantic. Row order decides which of equal copies stays, nothing else.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from heapq import heappop, heappush
 from typing import Any, Literal
 
 import numpy as np
@@ -262,7 +263,7 @@ class _Evidence:
 
 
 def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
-    """Representatives are taken in the order of how many rows they are like; each takes the rows not yet taken that are like it."""
+    """Representatives are taken in the order of how many rows may be merged with them; each takes those of them not yet taken."""
     _checked_threshold(threshold)
     if threshold < evidence.floor:
         raise InvalidInput(f"pairs below {evidence.floor:g} were not kept; call dedup(threshold={threshold:g}) itself")
@@ -281,7 +282,12 @@ def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
     groups: list[Group] = []
     apart: list[Pair] = []
     closeness = np.bincount(left, scores, count).round(3)  # of equally strong rows the one in the middle
-    for one in np.lexsort((evidence.order, -closeness, -strength)):
+
+    def held(one: int) -> int:
+        others = right[ends[one] : ends[one + 1]].tolist()
+        return sum(int(weights[other]) for other in others if evidence.objection([one], other)[1])
+
+    for one in _strongest_first(strength, closeness, evidence.order, free, held):
         if not free[one]:
             continue
         free[one] = False
@@ -299,11 +305,11 @@ def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
             other = int(others[place])
             if not free[other]:
                 continue
-            score, likeness = min(float(cosines[place]), 1.0), evidence.likeness(int(one), other)
+            score, likeness = min(float(cosines[place]), 1.0), evidence.likeness(one, other)
             near = np.arange(ends[other], ends[other + 1])
             near = near[(owner[right[near]] == one) & (scores[near] > cosines[place])]
             near = near[np.lexsort((evidence.order[right[near]], -scores[near]))[:ASKED]]
-            objector, found = evidence.objection([int(one), *right[near].tolist()], other)
+            objector, found = evidence.objection([one, *right[near].tolist()], other)
             if found:
                 apart.append(Pair(int(evidence.first[other]), int(evidence.first[objector]), score, likeness, found))
                 continue
@@ -313,6 +319,25 @@ def _grouped(evidence: _Evidence, threshold: float) -> Duplicates:
             groups.append(Group(int(evidence.first[one]), tuple(repeats)))
     groups.sort(key=lambda group: (-len(group.repeats), group.representative))
     return Duplicates(threshold, tuple(groups), _nearest_each(apart), unread, evidence)
+
+
+def _strongest_first(
+    strength: Ints, closeness: NDArray[Any], order: Ints, free: NDArray[np.bool_], held: Callable[[int], int]
+) -> Iterator[int]:
+    """Rows by strength, the closest of equally strong ones first. held: what the guard takes of a row's strength, asked at its turn."""
+    later: list[tuple[float, float, int, int]] = []
+    for one in np.lexsort((order, -closeness, -strength)).tolist():
+        key = (-float(strength[one]), -float(closeness[one]), int(order[one]))
+        while later and later[0][:3] < key:
+            yield heappop(later)[3]
+        if free[one]:
+            lost = held(one)
+            if lost:
+                heappush(later, (key[0] + lost, *key[1:], one))
+            else:
+                yield one
+    while later:
+        yield heappop(later)[3]
 
 
 def _unread(typical: Mapping[str, float], threshold: float) -> tuple[str, ...]:

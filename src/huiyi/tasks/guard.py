@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from huiyi.tasks.names import CHINESE, NAMES, Names, Word, new_names, words
+from huiyi.tasks.names import CHINESE, NAMES, Names, Word, known_difference, new_names, words
 from huiyi.tasks.names import difference as name_difference
 from huiyi.tasks.quantities import LATIN, NUMBER, Number, numbers
 from huiyi.tasks.quantities import difference as number_difference
@@ -21,7 +21,7 @@ RemarkKind = Literal["number", "negation", "term"]
 
 TEXT_CHARACTERS = 20_000  # of a longer text the rest is not looked at
 KEPT_TEXTS = 100_000
-SAME_REST = 0.85  # least likeness of what two Chinese texts say beside numbers and denials: where all else differs, so may these
+SAME_REST = 0.95  # least likeness of what two Chinese texts say beside numbers and denials: where all else differs, so may these
 SAME_BESIDE_NAMES = 0.6
 
 
@@ -71,8 +71,12 @@ class Guard:
             left, right = ({self._terms[name] for name in self._listed.findall(each.plain)} for each in (one, other))
             if left != right:
                 return Remark("term", ", ".join(sorted(left - right)), ", ".join(sorted(right - left)))
-        found = name_difference(one.words, other.words)
-        return Remark("term", *found) if found and _same(one, other, one.without(found), other.without(found), SAME_BESIDE_NAMES) else None
+        ways = ((name_difference, SAME_BESIDE_NAMES), (known_difference, SAME_REST))
+        for difference, least in ways:
+            found = difference(one.words, other.words)
+            if found and _same(one, other, one.without(found), other.without(found), least):
+                return Remark("term", *found)
+        return None
 
     def _text(self, text: str) -> "Text":
         found = self._texts.get(text)
@@ -164,7 +168,7 @@ def _shown(found: set[Number], text: Text) -> str:
 
 NOT_NEGATIVE = re.compile(
     # whether or not
-    r"(.)[不没]\1|(..)[不没]\2|有没|是否|能否|可否|会否|与否|[不没](?=[啊呢呀]?[?。!,]*$)|没有(?=[啊呢呀]?\?*$)"
+    r"(.)[不没]\1|(..)[不没]\2|有没|是否|能否|可否|会否|与否|[不没](?=[啊呢呀]?[?。!,]*$)|(?<![么何还也都就我他她])没有(?=[啊呢呀]?\?*$)"
     # 不, 别, 无, 非, 未 and 没 inside other words
     r"|(?<!看)不见"
     r"|不仅|不但|不过|不管|不断|不好意思|不得不|不得已|差不多|对不起|了不起|不久|不少|不如|不妨|不料|不禁|不由|不论|不只|不止|不单|要不|"
@@ -172,7 +176,7 @@ NOT_NEGATIVE = re.compile(
     r"无论|无线|无数|无比|无锡|无人机|非常|非洲|除非|是非|非得|未来|没准|没事|没错|否则|不丹|不列颠|不来梅|布莱|无敌|无极|"
     r"\bnot only\b|\bno doubt\b|\bno\. ?\d|\bno matter\b|\bwhether or not\b|\bwhy not\b|\bnot just\b"
 )
-EMPTY = re.compile(r"[\W_]|已经|[的了吗呢啊吧呀我你您请问是有还就都也又才很]")
+EMPTY = re.compile(r"[\W_]|已经?|[的了吗呢啊吧呀我你您请问是有还就都也又才很]")
 NEGATIVE = re.compile(
     r"[不没未别无非勿甭]|木有|否认|否定|"
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|nowhere|without|cannot|unable|hardly)\b|n't\b|\b(?:dont|cant|wont|didnt|isnt|doesnt|arent)\b|"

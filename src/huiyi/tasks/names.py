@@ -6,7 +6,7 @@ Chinese is cut and tagged by jieba's dictionary, which knows places and organisa
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import islice, pairwise
@@ -160,15 +160,14 @@ def _written_as_name(match: re.Match[str], text: str, proper: frozenset[str]) ->
 
 
 def difference(left: list[Word], right: list[Word]) -> tuple[str, str] | None:
-    """Known names that only the one and only the other has; of other names, one that stands in the other's place."""
+    """One name in another's place; of names that are not known only where nothing else changed."""
     texts_left, texts_right = [word.text for word in left], [word.text for word in right]
     if texts_left == texts_right or not any(word.named for word in (*left, *right)):
         return None
-    only_left = {word.text for word in left if word.kind == "known"} - set(texts_right)
-    only_right = {word.text for word in right if word.kind == "known"} - set(texts_left)
-    if only_left and only_right:
-        return ", ".join(sorted(only_left)), ", ".join(sorted(only_right))
     changes = _changes(left, right)
+    for one, other in changes:
+        if known := known_difference(one, other, texts_left, texts_right):
+            return known
     for one, other in changes if len(changes) <= MOST_CHANGES else ():
         for here, there in zip(one, other, strict=True) if len(one) == len(other) <= LONGEST_SWAP else ():
             if _two_names(here, there, alone=len(one) == 1) and here.text not in texts_right and there.text not in texts_left:
@@ -176,10 +175,19 @@ def difference(left: list[Word], right: list[Word]) -> tuple[str, str] | None:
     return None
 
 
-def _changes(left: list[Word], right: list[Word]) -> set[tuple[tuple[Word, ...], tuple[Word, ...]]]:
+def known_difference(
+    left: Iterable[Word], right: Iterable[Word], texts_left: Collection[str] = (), texts_right: Collection[str] = ()
+) -> tuple[str, str] | None:
+    """Known names that only the one and only the other has, wherever they stand; without those that stand in the other text's words."""
+    one, other = ({word.text for word in side if word.kind == "known"} for side in (left, right))
+    one, other = one - other - set(texts_right), other - one - set(texts_left)
+    return (", ".join(sorted(one)), ", ".join(sorted(other))) if one and other else None
+
+
+def _changes(left: list[Word], right: list[Word]) -> list[tuple[tuple[Word, ...], tuple[Word, ...]]]:
     """What stands in the one where something else stands in the other; a change that is made everywhere is one."""
     steps = SequenceMatcher(None, [word.text for word in left], [word.text for word in right], autojunk=False).get_opcodes()
-    return {_bare(tuple(left[i:j]), tuple(right[k:m])) for what, i, j, k, m in steps if what != "equal"}
+    return list(dict.fromkeys(_bare(tuple(left[i:j]), tuple(right[k:m])) for what, i, j, k, m in steps if what != "equal"))
 
 
 def _bare(one: tuple[Word, ...], other: tuple[Word, ...]) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
@@ -212,6 +220,8 @@ def _two_names(one: Word, other: Word, alone: bool) -> bool:
     alone: whether nothing beside them changed; then one of them may be any noun, since the dictionary does not know all names.
     """
     if not one.kind or not other.kind or not (one.named or other.named) or not (alone or (one.named and other.named)):
+        return False
+    if {one.kind, other.kind} == {"known", "noun"}:  # 取消花呗申请, 取消贷款申请
         return False
     if not (one.named and other.named) and "letters" in (one.kind, other.kind):
         return max(len(word.text) for word in (one, other) if word.kind == "letters") <= ABBREVIATION
