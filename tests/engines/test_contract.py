@@ -129,6 +129,17 @@ def test_every_pooling_in_a_batch_and_in_steps(tmp_path, kind, monkeypatch, make
     assert cosines(run_steps(engine, batch[1])[0], expected[1]) >= 0.99999
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean", "lasttoken"])
+@pytest.mark.parametrize("make", [tiny.tiny_qwen3, tiny.tiny_bert], ids=["qwen3", "bert"])
+def test_vectors_stay_what_they_are_while_other_texts_come(tmp_path, kind, make, pooling):
+    engine = kind.start(open_checkpoint(make(tmp_path / "model", pooling=pooling)))
+    vectors = engine.forward(texts(7, 3, seed=1))
+    before = vectors.copy()
+    for lengths in ((5, 9), (40, 50, 60)):
+        engine.forward(texts(*lengths, seed=2))
+    assert np.array_equal(vectors, before)
+
+
 def test_an_id_past_the_vocabulary_is_the_same_word_in_a_second_text(tmp_path, kind):
     folder = tiny.tiny_bert(tmp_path / "model")
     checkpoint = open_checkpoint(folder)

@@ -305,8 +305,9 @@ class OpenVINOEngine:
         return self._family.finish(self._leaving(hidden)[0].data if self._leaving else hidden)
 
     def _pool(self, hidden: Floats, lengths: NDArray[np.int64]) -> Floats:
+        """hidden: what a graph gave, which its next call overwrites; the answer is a copy."""
         finished = self._finish(hidden)
-        return mean_pool(finished, lengths) if self._pooling == "mean" else finished
+        return mean_pool(finished, lengths) if self._pooling == "mean" else np.array(finished)
 
     def _compile_options(self, kept_shapes: int) -> dict[str, Any]:
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32", "NUM_STREAMS": 1}
@@ -394,8 +395,9 @@ class _Compiled:
         self._outputs = range(len(compiled.outputs))
 
     def __call__(self, *inputs: Any, into: Sequence[ov.Tensor] = ()) -> list[ov.Tensor]:
-        for index, value in enumerate(inputs):
-            tensor = value if isinstance(value, ov.Tensor) else ov.Tensor(np.ascontiguousarray(value), shared_memory=True)
+        # The request does not keep arrays alive that it reads: this list does.
+        held = [value if isinstance(value, ov.Tensor) else ov.Tensor(np.ascontiguousarray(value), shared_memory=True) for value in inputs]
+        for index, tensor in enumerate(held):
             self._request.set_input_tensor(index, tensor)
         for index, tensor in enumerate(into):
             self._request.set_output_tensor(index, tensor)
