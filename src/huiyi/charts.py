@@ -68,6 +68,10 @@ def page(title: str, body: str, language: str = "en", style: str = "", script: s
     )
 
 
+def has_charts() -> bool:
+    return find_spec("nicegui") is not None
+
+
 def require_charts() -> Path:
     """Plotly's own file (MIT), found without importing the package around it, which would start a web framework. Raises MissingExtra."""
     found = find_spec("nicegui")

@@ -90,6 +90,15 @@ def test_work_done_now_is_kept_as_a_job_with_its_files_and_nothing_where_it_fail
     assert [each.id for each in queue.list()] == [job.id]
 
 
+def test_where_no_charts_can_be_drawn_topics_are_found_all_the_same(queue, served, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("huiyi.charts.find_spec", lambda name: None)
+    file = table(tmp_path, TEXTS * 4)
+    job = queue.work_now("cluster", {"file": file.name}, lambda name: model_of(served), tmp_path, "texts")
+    assert job.state == "succeeded"
+    assert "topics.jsonl" in job.files
+    assert "topics.html" not in job.files
+
+
 def test_a_file_that_was_sent_is_a_collection_at_the_end(queue, shelf, served, tmp_path) -> None:
     shelf.create("faq", served)
     shelf.run("faq", lambda faq: faq.add([{"id": "0", "text": "old"}]))

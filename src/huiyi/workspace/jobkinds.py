@@ -48,6 +48,12 @@ class Place:
     def out(self, name: str) -> Path:
         return self.outputs / name
 
+    def page(self, name: str) -> Path | None:
+        """Of a page with charts. None where they cannot be drawn, without the extra `console`: the job is done all the same."""
+        from huiyi.charts import has_charts
+
+        return self.out(name) if has_charts() else None
+
     def earlier(self, job: str | None) -> Path | None:
         return None if job is None else self.jobs / Path(job).name / "out" / RUN
 
@@ -82,7 +88,7 @@ def cluster(
     from huiyi.workspace.topic_maps import FOLDER
 
     return cluster_file(
-        at.source(collection, file), partial(at.load, None), output=at.out("topics.jsonl"), report_file=at.out("topics.html"),
+        at.source(collection, file), partial(at.load, None), output=at.out("topics.jsonl"), report_file=at.page("topics.html"),
         table=at.out("topics.xlsx"), save=None if assign_to else at.out(RUN), map_folder=at.out(FOLDER), since=at.earlier(since),
         assign_to=at.earlier(assign_to), text=text, date=date, method=method, granularity=granularity, n_topics=n_topics, min_size=min_size,
         outliers=outliers, language=language, say=at.say, report=at.report,
@@ -121,7 +127,7 @@ def classify_fit(
 
     return classify_fit(
         name, at.source(collection, file), partial(at.load, None), text=text, label=label, outside=outside, precision=precision,
-        report=at.out("classifier.html"), errors=at.out("errors.jsonl"), overwrite=overwrite, say=at.say, progress=at.report,
+        report=at.page("classifier.html"), errors=at.out("errors.jsonl"), overwrite=overwrite, say=at.say, progress=at.report,
     )  # fmt: skip
 
 
