@@ -243,10 +243,12 @@ class _Evidence:
     def told_apart(self, threshold: float) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
         """The scripts that are not, and which texts are."""
         unread = _unread(self.typical, threshold)
-        told = np.ones(len(self.first), bool)
-        if unread and self.texts is not None:
-            told = np.array([script(text) not in unread for text in self.texts], bool)
-        return unread, told
+        return unread, ~np.isin(self.scripts, unread) if unread else np.ones(len(self.first), bool)
+
+    @cached_property
+    def scripts(self) -> NDArray[np.str_]:
+        """Of each text: the same at every threshold."""
+        return np.array([script(text) for text in self.texts or ()], str)
 
     def likeness(self, one: int, other: int) -> Likeness:
         key = min(one, other) * len(self.first) + max(one, other)
