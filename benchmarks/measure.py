@@ -70,10 +70,9 @@ def serve() -> None:
         print(json.dumps(measured), file=answers, flush=True)
 
 
-def rss_mb() -> int:
+def rss_mb(process: str = "self") -> int:
     """Resident now, of which pages of files that are only read are a part."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(fields["VmRSS"].split()[0]) // 1024
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def peak_mb() -> int:
@@ -99,18 +98,14 @@ class PeakWithChildren:
     def _look(self) -> None:
         own = Path("/proc/self/cmdline").read_bytes()
         while not self._done.wait(0.05):
-            pages = _resident("self")
+            mb = rss_mb()
             for task in Path("/proc/self/task").iterdir():
                 try:
                     children = (task / "children").read_text().split()
-                    pages += sum(_resident(child) for child in children if Path(f"/proc/{child}/cmdline").read_bytes() != own)
+                    mb += sum(rss_mb(child) for child in children if Path(f"/proc/{child}/cmdline").read_bytes() != own)
                 except OSError:
                     pass  # it has just ended
-            self.mb = max(self.mb, pages * os.sysconf("SC_PAGE_SIZE") >> 20)
-
-
-def _resident(process: str) -> int:
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            self.mb = max(self.mb, mb)
 
 
 def cosines(a, b) -> np.ndarray:
